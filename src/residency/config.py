@@ -1,0 +1,247 @@
+"""The recipe: one YAML file that describes a run whole. Sole owner of defaults; an unknown key is refused."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from residency.errors import UserError
+
+Part = Literal["vision", "projector", "language"]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu 2021, arXiv 2106.09685) on the family's targets in these parts of the model."""
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    dropout: Share = 0.05
+    parts: tuple[Part, ...] = ("language",)
+    targets: tuple[str, ...] | None = None
+    """Module name endings; null takes the family's own list for these parts."""
+
+
+class Tune(Section):
+    """What training may change. All else stays frozen, and the preflight shows that it does."""
+
+    lora: Lora | None = Lora()
+    train: tuple[str, ...] = ("projector",)
+    """Parts (vision, projector, language) or module names that are trained in full."""
+
+
+class Train(Section):
+    """The optimization. One batch holds `batch_size` samples; consecutive ones share an image."""
+
+    epochs: Count = 6
+    batch_size: Count = 32
+    accumulate: Count = 1
+    questions_per_image: Count = 4
+    """How many of an image's questions stand together in a batch; the tower sees the image once for them."""
+    learning_rate: Positive = 1e-3
+    part_learning_rates: dict[Part, Positive] = {}
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Share = 0.1
+    clip_norm: Positive = 1.0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    balance: Literal["category", "none"] = "category"
+    augment: bool = True
+    patience: Count = 3
+    """Epochs without a better validation score before training stops."""
+    save_steps: Count = 50
+    seed: int = 0
+
+
+class Predict(Section):
+    """How answers are made: closed ones by likelihood over candidates, the others generated greedily."""
+
+    batch_images: Count = 8
+    max_new_tokens: Count = 96
+
+
+class Evaluate(Section):
+    """How figures are made. `draws` resamples of groups for every 95% interval."""
+
+    draws: Count = 2000
+    seed: int = 0
+
+
+Risk = Literal["prompt-leak", "group-by-image"]
+
+
+class Recipe(Section):
+    """A run, whole."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    data: Path
+    """A dataset folder, as `residency ingest` writes it, or one with a `samples.jsonl` of plain lines."""
+    out: Path = Path("runs")
+    """The folder in which the run's own folder NAME is made."""
+    model: str = "nano"
+    """A short name, a folder, or a hub name."""
+    questions: tuple[str, ...] | None = None
+    """Only these question ids; null takes all."""
+    prompt: str = "{prefix}"
+    """The prompt's template. It may use {prefix}, {spacing_mm}, {category}, and any column of the sheet that the
+    dataset kept as {columns[NAME]}. What it names beyond {prefix} is reported in the report's first lines."""
+    image_size: Count | None = None
+    """Side in pixels that the image is squeezed to; null takes the model's own."""
+    tune: Tune = Tune()
+    train: Train = Train()
+    predict: Predict = Predict()
+    evaluate: Evaluate = Evaluate()
+    accept: tuple[Risk, ...] = ()
+    """Risks accepted by name; the report repeats them."""
+    fold: int | Literal["all"] = 0
+
+
+# Keys of public Florence-2 fine-tuning scripts and what they are called in a recipe (None: gone, with a reason).
+FOREIGN_KEYS: dict[str, str] = {
+    "train_json": "data",
+    "val_json": "data",
+    "test_json": "data",
+    "train_jsonl": "data",
+    "val_jsonl": "data",
+    "image_dir": "data",
+    "images_dir": "data",
+    "dataset_path": "data",
+    "model_name": "model",
+    "model_id": "model",
+    "model_path": "model",
+    "output_dir": "out",
+    "num_epochs": "train.epochs",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "gradient_accumulation_steps": "train.accumulate",
+    "learning_rate": "train.learning_rate",
+    "lr": "train.learning_rate",
+    "weight_decay": "train.weight_decay",
+    "warmup_ratio": "train.warmup",
+    "seed": "train.seed",
+    "fp16": "train.precision",
+    "bf16": "train.precision",
+    "mixed_precision": "train.precision",
+    "early_stopping_patience": "train.patience",
+    "save_steps": "train.save_steps",
+    "max_new_tokens": "predict.max_new_tokens",
+    "lora_r": "tune.lora.rank",
+    "lora_rank": "tune.lora.rank",
+    "lora_alpha": "tune.lora.alpha",
+    "lora_dropout": "tune.lora.dropout",
+    "lora_target_modules": "tune.lora.targets",
+    "freeze_vision_tower": "tune.train",
+    "freeze_vision": "tune.train",
+}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key=value` overrides (dotted keys, YAML values).
+
+    Raises:
+        UserError: the file cannot be read, a key is unknown (with the nearest allowed one), a value is not allowed,
+            or the file is a public Florence-2 script's configuration (with the equivalent recipe).
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"the recipe {path} cannot be read", found=error.strerror, do="name a YAML file"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"the recipe {path} is not YAML", found=error) from None
+    if not isinstance(values, dict):
+        raise UserError(
+            f"the recipe {path} holds no keys", found=type(values).__name__, do="see recipes/ for examples"
+        )
+    if foreign := sorted(set(values) & FOREIGN_KEYS.keys()):
+        raise UserError(
+            f"{path} is written for another Florence-2 script",
+            found=foreign,
+            do="this is the equivalent recipe:\n\n" + translate_foreign(values),
+        )
+    for override in overrides:
+        _set_key(values, override)
+    return _validated(values, path)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe, resolved in full, as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def translate_foreign(values: Mapping[str, Any]) -> str:
+    """Return the recipe that says what a public Florence-2 script's configuration says, as YAML."""
+    recipe: dict[str, Any] = {"name": "translated", "data": "DATASET"}
+    notes = []
+    for key, value in values.items():
+        target = FOREIGN_KEYS.get(key)
+        if target == "data":
+            continue
+        if target is None:
+            notes.append(f"# {key}: {value}  (no such setting here)")
+        elif target == "tune.train":
+            _put(recipe, target, ["projector"] if value else ["vision", "projector"])
+        elif target == "train.precision":
+            _put(recipe, target, value if isinstance(value, str) else (key if value else "fp32"))
+        else:
+            _put(recipe, target, value)
+    sources = {key: str(values[key]) for key in values if FOREIGN_KEYS.get(key) == "data"}
+    images = next((path for key, path in sources.items() if key.startswith("image")), "images")
+    sheet = next((path for key, path in sources.items() if not key.startswith("image")), "train.jsonl")
+    first = f"# first: residency ingest --sheet {sheet} --images {images} --group-by column:patient --out DATASET\n"
+    return first + yaml.safe_dump(recipe, sort_keys=False) + "\n".join(notes)
+
+
+def _validated(values: dict[str, Any], path: Path) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for issue in error.errors():
+            key = ".".join(str(part) for part in issue["loc"])
+            if issue["type"] == "extra_forbidden":
+                near = get_close_matches(key, known_keys(), n=3, cutoff=0.5)
+                lines.append(f"unknown key `{key}`" + (f" (nearest: {', '.join(near)})" if near else ""))
+            elif issue["type"] == "missing":
+                lines.append(f"the key `{key}` is missing")
+            else:
+                lines.append(f"`{key}`: {issue['msg']}, found {issue['input']!r}")
+        raise UserError(f"the recipe {path} is not valid:\n  " + "\n  ".join(lines)) from None
+
+
+def known_keys(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Return every key a recipe may hold, dotted."""
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                keys += known_keys(kind, f"{prefix}{name}.")
+    return keys
+
+
+def _set_key(values: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise UserError(f"`{override}` is not key=value", allowed="train.epochs=3")
+    _put(values, key.strip(), yaml.safe_load(value))
+
+
+def _put(values: dict[str, Any], dotted: str, value: object) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = values.get(section)
+        values[section] = inner = dict(inner) if isinstance(inner, dict) else {}
+        values = inner
+    values[last] = value

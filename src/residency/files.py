@@ -1,0 +1,103 @@
+"""Our own files: text, JSON and JSON lines in, a whole file on disk out, or none at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, TypeVar
+
+from pydantic import ValidationError
+
+from residency.errors import CheckFailed, UserError
+from residency.types import Problem, Record, Source
+
+R = TypeVar("R", bound=Record)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside `path` for writing; it takes the name `path` only when the block ends without an error.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full; nothing is left behind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        raise UserError(
+            f"{path} cannot be written",
+            found=error.strerror,
+            do="free some space, or choose another folder with --out",
+            exit_code=1,
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON atomically, indented, any language readable."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines atomically."""
+    with written_whole(path) as file:
+        for record in records:
+            file.write(record.line().encode() + b"\n")
+
+
+def read_lines(path: Path, kind: type[R]) -> list[R]:
+    """Read JSON lines into records.
+
+    Raises:
+        UserError: the file cannot be read.
+        CheckFailed: lines that are no such record, all of them, with their numbers.
+    """
+    records, problems = [], []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read", found=error.strerror) from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = Source(file=str(path), cell=f"line {number}")
+            where = ".".join(str(part) for part in first["loc"])
+            problems.append(Problem(kind="bad-line", message=f"{where}: {first['msg']}", source=place))
+    if problems:
+        raise CheckFailed("readable-lines", problems)
+    return records
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Return the SHA-256 of text in UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -155,15 +155,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"the recipe {path} cannot be read", found=error.strerror, do="name a YAML file"
-        ) from None
+        raise UserError(f"the recipe {path} cannot be read", found=error.strerror, do="name a YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"the recipe {path} is not YAML", found=error) from None
     if not isinstance(values, dict):
-        raise UserError(
-            f"the recipe {path} holds no keys", found=type(values).__name__, do="see recipes/ for examples"
-        )
+        raise UserError(f"the recipe {path} holds no keys", found=type(values).__name__, do="see recipes/ for examples")
     if foreign := sorted(set(values) & FOREIGN_KEYS.keys()):
         raise UserError(
             f"{path} is written for another Florence-2 script",

@@ -37,9 +37,7 @@ class CheckFailed(UserError):
     def __init__(self, check: str, problems: Sequence[Problem], *, do: str | None = None) -> None:
         self.check, self.problems = check, tuple(problems)
         shown = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(
-            f"check failed: {check}: {len(self.problems)} problem(s)\n{shown}", do=do, exit_code=1
-        )
+        super().__init__(f"check failed: {check}: {len(self.problems)} problem(s)\n{shown}", do=do, exit_code=1)
 
 
 class MissingExtra(UserError):

@@ -52,9 +52,7 @@ def read_questionnaire(text: str, name: str) -> Questionnaire:
     except yaml.YAMLError as error:
         raise UserError(f"the questionnaire {name} is not YAML", found=error) from None
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg']}" for issue in error.errors()
-        ]
+        faults = [f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg']}" for issue in error.errors()]
         raise UserError(f"the questionnaire {name} is not valid:\n  " + "\n  ".join(faults)) from None
 
 
@@ -80,9 +78,7 @@ def render_answer(question: Question, answer: Answer, parts: Mapping[str, Answer
         text = ", ".join(members) if members else "none"
     else:
         text = render_value(answer)
-    rest = [
-        render_value(parts[spec.id]) for spec in question.parts if spec.id in parts and parts[spec.id] != ()
-    ]
+    rest = [render_value(parts[spec.id]) for spec in question.parts if spec.id in parts and parts[spec.id] != ()]
     return f"{text} ({'; '.join(rest)})" if rest else text
 
 

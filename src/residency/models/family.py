@@ -1,0 +1,171 @@
+"""The interface that every model family fills in: samples in, batches, logits and answers out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+
+from residency.config import Part
+from residency.types import Sample
+
+PARTS: tuple[Part, ...] = ("vision", "projector", "language")
+Images = Mapping[str, Image.Image]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What to load: a folder or hub name, the prompt's template, the image side in pixels (None: the model's own)."""
+
+    source: str
+    prompt: str = "{prefix}"
+    image_size: int | None = None
+
+
+@dataclass
+class Loaded:
+    """A model in memory with its processor. `model` is a transformers model, PEFT-wrapped once it is tuned."""
+
+    spec: ModelSpec
+    model: Any
+    processor: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    @property
+    def core(self) -> Any:
+        """The transformers model itself, without PEFT's wrapper (adapters stay active in its modules)."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded samples: B samples over M different images.
+
+    pixels_MCHW, image_of_B (which image a sample asks about), prompt_BS and its mask (image positions included),
+    labels_BT: answer tokens with their end token, -100 elsewhere; None where answers were left out.
+    """
+
+    pixels_MCHW: torch.Tensor
+    image_of_B: torch.Tensor
+    prompt_BS: torch.Tensor
+    prompt_mask_BS: torch.Tensor
+    labels_BT: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items() if value is not None}
+        return Batch(**moved)
+
+    def take(self, rows: Sequence[int]) -> "Batch":
+        """Return some of the samples, over the same images."""
+        index = torch.tensor(rows, device=self.prompt_BS.device)
+        return Batch(
+            pixels_MCHW=self.pixels_MCHW,
+            image_of_B=self.image_of_B[index],
+            prompt_BS=self.prompt_BS[index],
+            prompt_mask_BS=self.prompt_mask_BS[index],
+            labels_BT=None if self.labels_BT is None else self.labels_BT[index],
+        )
+
+    def tensors(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """logits_BTV stand at the positions of labels_BT; image_BD is each sample's pooled image embedding."""
+
+    logits_BTV: torch.Tensor
+    image_BD: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A generated answer's text and its mean token likelihood in [0, 1]."""
+
+    text: str
+    likelihood: float
+
+
+class Family(Protocol):
+    """Models that share an architecture. Everything else (loop, tuning, losses, evaluation) is written once."""
+
+    name: str
+    parts: Mapping[Part, str]
+    """Each part's module prefix."""
+    lora_targets: Mapping[Part, tuple[str, ...]]
+    """Names of the linear modules that LoRA adapts, by part; empty where a part has none."""
+
+    def load(self, spec: ModelSpec) -> Loaded:
+        """Read weights and processor from a folder or the hub; safetensors only, no remote code."""
+
+    def encode(
+        self, loaded: Loaded, samples: Sequence[Sample], *, with_answers: bool, images: Images | None = None
+    ) -> Batch:
+        """Turn samples into a batch: sole owner of prompts and labels. `images` replaces files, by `Sample.image`."""
+
+    def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the projected regions (M, N, D) of each image, shared by its questions."""
+
+    def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
+        """Return logits aligned to the labels."""
+
+    def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return word embeddings (B, T, D) and their masked mean (B, D), with no image in the sequence."""
+
+    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
+        """Return log-likelihoods (B, K) in nats of each candidate answer, end token included."""
+
+    def generate(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+    ) -> list[Answered]:
+        """Answer greedily."""
+
+
+def read_images(samples: Iterable[Sample], images: Images | None) -> tuple[list[Image.Image], list[int]]:
+    """Return the samples' different images in order of first use, and each sample's index among them.
+
+    Raises:
+        OSError: an image cannot be read; there is no stand-in for it.
+    """
+    index_of: dict[str, int] = {}
+    pictures: list[Image.Image] = []
+    for sample in samples:
+        if sample.image in index_of:
+            continue
+        index_of[sample.image] = len(pictures)
+        if images is not None and sample.image in images:
+            pictures.append(images[sample.image])
+        else:
+            with Image.open(Path(sample.image)) as file:
+                pictures.append(file.convert("RGB"))
+    return pictures, [index_of[sample.image] for sample in samples]
+
+
+def render_prompt(template: str, sample: Sample) -> str:
+    """Fill a recipe's prompt template from a sample.
+
+    Raises:
+        KeyError: the template names a column that the sample lacks.
+    """
+    spacing = "" if sample.spacing_mm is None else f"{sum(sample.spacing_mm) / 2:.4f}"
+    return template.format(
+        prefix=sample.prefix,
+        category=sample.category or "",
+        spacing_mm=spacing,
+        columns=sample.columns,
+        attributes=sample.attributes,
+    )
+
+
+def part_of(family: Family, parameter: str) -> Part | None:
+    """Return the part of the model that a parameter belongs to; PEFT's own prefix is passed over."""
+    name = parameter.removeprefix("base_model.model.")
+    return next((part for part, prefix in family.parts.items() if name.startswith(prefix + ".")), None)

@@ -1,0 +1,218 @@
+"""The Florence-2 family (Xiao 2024, arXiv 2311.06242): an image and a prompt in, text and location tokens out."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Florence2ForConditionalGeneration, Florence2Processor
+from transformers.modeling_outputs import BaseModelOutput
+
+from residency.config import Part
+from residency.errors import UserError
+from residency.losses import IGNORED
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images, render_prompt
+from residency.types import Sample
+
+# The words that a task token stands for; they are Florence-2's own, with ours for a free question.
+VQA = "<VQA>"
+TASK = re.compile(r"^\s*(<[A-Za-z_]+>)\s*(.*)$", re.DOTALL)
+
+
+class Florence2:
+    """`Florence2ForConditionalGeneration` of transformers: DaViT tower, projector, BART."""
+
+    name = "florence2"
+    model_class: type[Florence2ForConditionalGeneration] = Florence2ForConditionalGeneration
+    parts: Mapping[Part, str] = {
+        "vision": "model.vision_tower",
+        "projector": "model.multi_modal_projector",
+        "language": "model.language_model",
+    }
+    lora_targets: Mapping[Part, tuple[str, ...]] = {
+        "vision": ("qkv", "proj", "fc1", "fc2"),
+        "projector": ("image_projection",),
+        "language": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    }
+
+    def load(self, spec: ModelSpec) -> Loaded:
+        """Read weights (safetensors) and processor.
+
+        Raises:
+            UserError: an image side was asked for that the processor's image tokens do not fit.
+        """
+        model = self.model_class.from_pretrained(spec.source, use_safetensors=True, dtype=torch.float32)
+        processor = Florence2Processor.from_pretrained(spec.source)
+        if spec.image_size is not None:
+            processor.image_processor.size = {"height": spec.image_size, "width": spec.image_size}
+            processor.num_image_tokens = count_image_tokens(spec.image_size)
+            processor.image_processor.image_seq_length = processor.num_image_tokens
+        return Loaded(spec, model, processor)
+
+    def encode(
+        self, loaded: Loaded, samples: Sequence[Sample], *, with_answers: bool, images: Images | None = None
+    ) -> Batch:
+        """Encode as Florence-2 was trained: image tokens, `<s>words</s>`; the answer is `<s>answer</s>`."""
+        pictures, image_of = read_images(samples, images)
+        tokenizer = loaded.processor.tokenizer
+        prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
+        image_ids = [tokenizer.image_token_id] * loaded.processor.num_image_tokens
+        prompt_BS, mask_BS = _padded(
+            [image_ids + ids for ids in _token_ids(tokenizer, prompts)], tokenizer.pad_token_id
+        )
+        limit = loaded.core.config.text_config.max_position_embeddings
+        if prompt_BS.shape[1] > limit:
+            raise UserError(
+                f"a prompt is {prompt_BS.shape[1]} tokens long", allowed=f"{limit}", do="shorten the prompt"
+            )
+        labels_BT = None
+        if with_answers:
+            labels_BT, _ = _padded(_token_ids(tokenizer, [sample.suffix or "" for sample in samples]), IGNORED)
+        return Batch(
+            pixels_MCHW=loaded.processor.image_processor(pictures, return_tensors="pt")["pixel_values"],
+            image_of_B=torch.tensor(image_of),
+            prompt_BS=prompt_BS,
+            prompt_mask_BS=mask_BS,
+            labels_BT=labels_BT,
+        )
+
+    def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's projected regions (M, N, D); the first is the mean over the map."""
+        pixels = pixels_MCHW.contiguous(memory_format=torch.channels_last)
+        regions_MND: torch.Tensor = loaded.core.get_image_features(pixels).pooler_output
+        return regions_MND
+
+    def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
+        """Return logits_BTV at the labels' positions (teacher forcing)."""
+        if batch.labels_BT is None:
+            raise ValueError("forward needs a batch encoded with answers")
+        states_BSD = self._read_prompt(loaded, batch, regions_MND)
+        decoder_BT = self._shifted(loaded, batch.labels_BT)
+        hidden_BTD = loaded.core.model.language_model.decoder(
+            input_ids=decoder_BT, encoder_hidden_states=states_BSD, encoder_attention_mask=batch.prompt_mask_BS
+        ).last_hidden_state
+        return Output(loaded.core.lm_head(hidden_BTD), regions_MND.mean(1)[batch.image_of_B])
+
+    def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the text encoder's states (B, T, D) and their masked mean (B, D)."""
+        tokenizer = loaded.processor.tokenizer
+        ids_BT, mask_BT = (x.to(loaded.device) for x in _padded(_token_ids(tokenizer, texts), tokenizer.pad_token_id))
+        words_BTD = loaded.core.model.language_model.encoder(
+            input_ids=None, inputs_embeds=loaded.core.get_input_embeddings()(ids_BT), attention_mask=mask_BT
+        ).last_hidden_state
+        weights_BT1 = mask_BT.unsqueeze(-1).to(words_BTD.dtype)
+        return words_BTD, (words_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
+
+    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
+        """Return log-likelihoods (B, K): the prompt is read once, its keys and values serve every candidate."""
+        states_BSD = self._read_prompt(loaded, batch, regions_MND)
+        tokenizer, decoder = loaded.processor.tokenizer, loaded.core.model.language_model.decoder
+        labels_KT, _ = _padded(_token_ids(tokenizer, candidates), IGNORED)
+        labels_KT = labels_KT.to(loaded.device)
+        B, (K, T) = len(states_BSD), labels_KT.shape
+        start = decoder(
+            input_ids=self._shifted(loaded, labels_KT[:1, :1]).expand(B, 1),
+            encoder_hidden_states=states_BSD,
+            encoder_attention_mask=batch.prompt_mask_BS,
+            use_cache=True,
+        )
+        start.past_key_values.batch_repeat_interleave(K)
+        rest = decoder(
+            input_ids=self._shifted(loaded, labels_KT)[:, 1:].repeat(B, 1),
+            encoder_hidden_states=states_BSD.repeat_interleave(K, 0),
+            encoder_attention_mask=batch.prompt_mask_BS.repeat_interleave(K, 0),
+            past_key_values=start.past_key_values,
+            use_cache=True,
+        )
+        first = start.last_hidden_state.repeat_interleave(K, 0)
+        logits = loaded.core.lm_head(torch.cat([first, rest.last_hidden_state], 1)).float()
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels_KT.repeat(B, 1).flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return -losses.view(B, K, T).sum(-1)
+
+    def generate(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+    ) -> list[Answered]:
+        """Answer greedily, whatever beams or penalties the checkpoint's own generation settings name."""
+        states_BSD = self._read_prompt(loaded, batch, regions_MND)
+        made = loaded.core.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states_BSD),
+            attention_mask=batch.prompt_mask_BS,
+            max_new_tokens=max_new_tokens,
+            num_beams=1,
+            do_sample=False,
+            no_repeat_ngram_size=0,
+            early_stopping=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        ids_BT = made.sequences[:, 1:]
+        tokenizer = loaded.processor.tokenizer
+        log_BT = torch.stack(made.logits, 1).float().log_softmax(-1).gather(-1, ids_BT.unsqueeze(-1)).squeeze(-1)
+        kept_BT = (ids_BT != tokenizer.pad_token_id).float()
+        means = ((log_BT * kept_BT).sum(1) / kept_BT.sum(1).clamp(min=1)).exp()
+        texts = [_decode_answer(tokenizer, ids) for ids in ids_BT]
+        return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
+
+    def _read_prompt(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's states (B, S, D) over the image's regions and the prompt's words."""
+        regions_BND = regions_MND[batch.image_of_B]
+        words_BSD = loaded.core.get_input_embeddings()(batch.prompt_BS[:, regions_BND.shape[1] :])
+        states_BSD: torch.Tensor = loaded.core.model.language_model.encoder(
+            inputs_embeds=torch.cat([regions_BND.to(words_BSD.dtype), words_BSD], 1),
+            attention_mask=batch.prompt_mask_BS,
+        ).last_hidden_state
+        return states_BSD
+
+    def _shifted(self, loaded: Loaded, labels_BT: torch.Tensor) -> torch.Tensor:
+        """Return the decoder's input: the start token, then the labels without their last."""
+        config = loaded.core.config.text_config
+        start_B1 = torch.full_like(labels_BT[:, :1], config.decoder_start_token_id)
+        shifted = torch.cat([start_B1, labels_BT[:, :-1]], 1)
+        return shifted.masked_fill(shifted == IGNORED, config.pad_token_id)
+
+
+def count_image_tokens(side: int, stride: int = 32) -> int:
+    """Return how many regions a square image of this side gives: the map's cells and their mean."""
+    cells = -(-side // stride)
+    return cells * cells + 1
+
+
+def expand_task(processor: Florence2Processor, prompt: str) -> str:
+    """Return the words a task token stands for, followed by the context that stands behind it.
+
+    `<OD>` (also `<od>`) becomes `Locate the objects ...`; `<CAPTION> left kidney` the caption's words and
+    `left kidney`; `<VQA> question` the question; other text, the user's own prefixes too, stays as it is.
+    """
+    match = TASK.match(prompt)
+    if match is None:
+        return prompt
+    token, context = match[1].upper(), match[2].strip()
+    if token == VQA:
+        return context
+    if words := processor.task_prompts_without_inputs.get(token):
+        return f"{words} {context}".strip()
+    if template := processor.task_prompts_with_input.get(token):
+        return str(template.format(input=context))
+    return prompt
+
+
+def _token_ids(tokenizer: object, texts: Sequence[str]) -> list[list[int]]:
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id  # type: ignore[attr-defined]
+    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+    return [[bos, *row, eos] for row in ids]
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask, both (B, longest)."""
+    tensors = [torch.tensor(row) for row in rows]
+    masks = [torch.ones(len(row), dtype=torch.long) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=padding), pad_sequence(masks, batch_first=True)
+
+
+def _decode_answer(tokenizer: object, ids_T: torch.Tensor) -> str:
+    """Decode up to the end token; location tokens are kept, they are part of the answer."""
+    control = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}  # type: ignore[attr-defined]
+    kept = [int(token) for token in ids_T if int(token) not in control]
+    return str(tokenizer.decode(kept, skip_special_tokens=False)).strip()  # type: ignore[attr-defined]

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AnswerType = Literal["choice", "set", "ordinal", "number", "text"]
 SplitName = Literal["train", "val", "test"]
 Mode = Literal["own", "base", "blind", "shuffled", "mute"]
+Floor = Literal["majority", "probe", "knn"]
+"""Cheap answers to beat: the training split's majority answer; a linear probe and kNN on the frozen tower."""
 MODES: tuple[Mode, ...] = ("own", "base", "blind", "shuffled", "mute")
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -206,7 +208,7 @@ class Prediction(Record):
 
     id: str
     model: str
-    mode: Annotated[Mode, Field(alias="as")]
+    mode: Annotated[Mode | Floor, Field(alias="as")]
     split: SplitName | Literal["all"]
     fold: int = 0
     prompt_sha256: str

@@ -1,0 +1,1 @@
+"""Answers and truths in, scores with intervals out. Imports no model."""

@@ -1,0 +1,208 @@
+"""A run's predictions in; scores with intervals, verdicts and warnings out, written to `scores/`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
+from residency.evaluate.choice import class_rates, count_confusions
+from residency.evaluate.doubt import find_doubts
+from residency.evaluate.gather import Answered, gather_answers
+from residency.evaluate.mark import mark_answers
+from residency.evaluate.measure import tally_answers
+from residency.evaluate.metric import Metric, Tally
+from residency.evaluate.number import median_error
+from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
+from residency.evaluate.records import ClassRate, Confusion, Examination, QuestionShown, SplitCount
+from residency.evaluate.verdict import judge_gains, tally_verdicts
+from residency.files import write_json, write_lines
+from residency.types import SPLITS, Question, Sample, Score, SplitName
+
+
+def evaluate_run(
+    run: Path, data: Path | None = None, draws: int | None = None, split: SplitName = "test"
+) -> Examination:
+    """Score a run's predictions of a split (those of all folds pooled) and write `scores/`.
+
+    `data` is the dataset folder where it is not the recipe's; `draws` resamples replace the recipe's number.
+    `scores/scores.json` (`scores/val.json` for the validation split) holds the examination, `marks.jsonl` beside it
+    how each sample was answered.
+
+    Raises:
+        UserError: no such run, no predictions by the tuned model, or the dataset is not found.
+        CheckFailed: unreadable lines, predictions of unknown samples, or a sample predicted twice.
+    """
+    return write_examination(read_run(run, data, split), draws)
+
+
+def evaluate_file(file: Path, data: Path | None = None, draws: int | None = None) -> Examination:
+    """Score a predictions file with the files beside it; a mode without a file is `not run`.
+
+    Raises:
+        UserError: no such file, or the dataset is not found.
+        CheckFailed: unreadable lines, predictions of unknown samples, or a sample predicted twice.
+    """
+    return write_examination(read_siblings(file, data), draws)
+
+
+def write_examination(evidence: Evidence, draws: int | None = None) -> Examination:
+    """Examine the evidence and write `scores/` into its folder."""
+    settings = evidence.recipe.evaluate if evidence.recipe else None
+    draws = draws or (settings.draws if settings else 2000)
+    answers = gather_answers(evidence.samples, evidence.predictions, evidence.dataset.questionnaire)
+    examination = examine(evidence, answers, draws, settings.seed if settings else 0)
+    stem = "scores" if evidence.split == "test" else evidence.split
+    marks = [mark for answered in answers for of in ("own", "base") for mark in mark_answers(answered, of)]
+    prefix = "" if evidence.split == "test" else f"{evidence.split}."
+    write_lines(evidence.folder / "scores" / f"{prefix}marks.jsonl", marks)
+    write_json(evidence.folder / "scores" / f"{stem}.json", examination.model_dump(mode="json"))
+    return examination
+
+
+def load_examination(run: Path, split: str = "test") -> Examination | None:
+    """Return what `evaluate_run` wrote (None: it has not run)."""
+    file = run / "scores" / ("scores.json" if split == "test" else f"{split}.json")
+    return Examination.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+
+def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: int) -> Examination:
+    """Score every question, sub-answer and subset, judge the gains, and gather what a reader must be warned of."""
+    annotated = annotated_categories(evidence)
+    scores = [score for answered in answers for score in _scores(answered, annotated, draws, seed)]
+    verdicts = judge_gains(answers, scores)
+    tallied = tally_verdicts(verdicts)
+    confusions = [_confuse(answered) for answered in answers if answered.spec.type in ("choice", "ordinal")]
+    return Examination(
+        run=evidence.name,
+        split=evidence.split,
+        folds=len(evidence.folds),
+        draws=draws,
+        seed=seed,
+        hashes=evidence.hashes,
+        ran={mode: len(made) for mode, made in evidence.predictions.items()},
+        not_run=tuple(mode for mode in ("own", *OTHERS) if mode not in evidence.predictions),
+        questions=tuple(_show(answered) for answered in answers),
+        tallied=tallied,
+        verdicts=tuple(verdicts),
+        warnings=tuple(find_doubts(evidence, answers, scores, verdicts)),
+        counts=tuple(count_splits(evidence)),
+        annotated_categories=tuple(sorted(annotated)),
+        scores=tuple(scores),
+        confusions=tuple(confusions),
+    )
+
+
+def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> Iterator[Score]:
+    for subset, part in _subsets(answered, annotated):
+        tallies = {of: tally_answers(part.spec, part.truths, made) for of, made in part.answers.items()}
+        for of, made in tallies.items():
+            for tally in made if subset == "all" else made[:1]:
+                found = estimate(tally, part.groups, draws, seed)
+                yield _score(of, part, tally.metric, subset, found, part.unparsed(of), _left_out(tally))
+        if "own" not in tallies or subset.startswith("category"):
+            continue
+        for other in OTHERS:
+            if other in tallies:
+                own, against = tallies["own"][0], tallies[other][0]
+                gain = estimate_gain(own, against, part.groups, draws, seed)
+                left_out = len(part.samples) - gain.n
+                yield _score(f"own-{other}", part, own.metric, subset, gain, 0, left_out, gain=True)
+
+
+def _subsets(answered: Answered, annotated: set[str]) -> Iterator[tuple[str, Answered]]:
+    yield "all", answered
+    categories = [sample.category for sample in answered.samples]
+    for category in sorted({category for category in categories if category}):
+        yield f"category={category}", answered.subset([found == category for found in categories])
+    if annotated and any(categories):
+        for name, wanted in (("yes", True), ("no", False)):
+            keep = [category is not None and (category in annotated) == wanted for category in categories]
+            if any(keep):
+                yield f"annotated={name}", answered.subset(keep)
+
+
+def _score(
+    of: str,
+    answered: Answered,
+    metric: Metric,
+    subset: str,
+    found: Estimate,
+    unparsed: int,
+    unscored: int,
+    gain: bool = False,
+) -> Score:
+    return Score(
+        of=of,
+        question=answered.spec.id,
+        metric=metric.gain if gain else metric.name,
+        subset=subset,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        exact=found.exact,
+        n=found.n,
+        groups=found.groups,
+        unparsed=unparsed,
+        unscored=unscored,
+        note=found.note,
+    )
+
+
+def _left_out(tally: Tally) -> int:
+    return int((~tally.scored_N).sum())
+
+
+def _show(answered: Answered) -> QuestionShown:
+    spec = answered.spec
+    metric = tally_answers(spec, answered.truths[:1], answered.truths[:1])[0].metric
+    number = spec.type == "number" and "own" in answered.answers
+    return QuestionShown(
+        id=spec.id,
+        type=spec.type,
+        wording=spec.wording if isinstance(spec, Question) else "",
+        unit=metric.unit,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        is_part=answered.is_part,
+        median_error=median_error(answered.truths, answered.answers["own"]) if number else None,
+    )
+
+
+def _confuse(answered: Answered, of: str = "own") -> Confusion:
+    made = answered.answers.get(of, [None] * len(answered.truths))
+    labels, counts = count_confusions(answered.truths, made, answered.spec.names)
+    rates = [
+        ClassRate(name=name, support=s, precision=p, recall=r, f1=f)
+        for name, (s, p, r, f) in zip(labels, class_rates(counts), strict=True)
+    ]
+    return Confusion(
+        question=answered.spec.id, of=of, labels=tuple(labels), counts=tuple(map(tuple, counts)), rates=tuple(rates)
+    )
+
+
+def annotated_categories(evidence: Evidence) -> set[str]:
+    """Return the categories that have answers in the training split of any fold."""
+    if not evidence.dataset.splits:
+        return set()
+    trained = [sample for fold in evidence.folds for sample in evidence.dataset.split("train", fold)]
+    return {sample.category for sample in trained if sample.category}
+
+
+def count_splits(evidence: Evidence) -> Iterator[SplitCount]:
+    """Yield what each split holds (of several folds: the first, and the pooled test); then the images without answers."""
+    if evidence.dataset.splits:
+        for split in SPLITS:
+            fold = evidence.folds[0] if evidence.folds else 0
+            name = split if len(evidence.folds) < 2 else f"{split} (fold {fold})"
+            yield _count(name, evidence.dataset.split(split, fold))
+    if len(evidence.folds) > 1 or not evidence.dataset.splits:
+        yield _count(f"{evidence.split} (all folds)" if len(evidence.folds) > 1 else "examined", evidence.samples)
+    yield _count("unannotated", [sample for sample in evidence.dataset.samples if sample.suffix is None])
+
+
+def _count(name: str, samples: Sequence[Sample]) -> SplitCount:
+    images = {sample.image: sample.category or "no category" for sample in samples}
+    categories: dict[str, int] = {}
+    for category in sorted(images.values()):
+        categories[category] = categories.get(category, 0) + 1
+    groups = {sample.group for sample in samples}
+    return SplitCount(split=name, samples=len(samples), images=len(images), groups=len(groups), categories=categories)

@@ -1,0 +1,136 @@
+"""Samples and predictions in, a table an answer out: who was asked, what is true, what each mode answered."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from residency.evaluate.metric import Answers, Truths
+from residency.types import Answer, AnswerSpec, Prediction, Quantity, Questionnaire, Sample
+
+PLAIN_QUESTION = "answer"
+_TASK = re.compile(r"<[A-Za-z_]+>")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer (a question's, or a sub-answer's: `is_part`) over the N samples that have a truth for it.
+
+    `answers` holds a list of N for each mode or floor; `missing` counts samples that a mode did not predict.
+    """
+
+    spec: AnswerSpec
+    is_part: bool
+    samples: tuple[Sample, ...]
+    truths: Truths
+    answers: dict[str, Answers]
+    missing: dict[str, int]
+
+    @property
+    def groups(self) -> list[str]:
+        """Each sample's group."""
+        return [sample.group for sample in self.samples]
+
+    def unparsed(self, mode: str) -> int:
+        """Return how many predictions of a mode hold no answer."""
+        return sum(answer is None for answer in self.answers[mode]) - self.missing[mode]
+
+    def subset(self, keep: Sequence[bool]) -> "Answered":
+        """Return the samples that are kept, with their truths and answers."""
+        return Answered(
+            self.spec,
+            self.is_part,
+            tuple(sample for sample, kept in zip(self.samples, keep, strict=True) if kept),
+            [truth for truth, kept in zip(self.truths, keep, strict=True) if kept],
+            {
+                mode: [answer for answer, kept in zip(answers, keep, strict=True) if kept]
+                for mode, answers in self.answers.items()
+            },
+            dict.fromkeys(self.missing, 0),
+        )
+
+
+def gather_answers(
+    samples: Sequence[Sample],
+    predictions: Mapping[str, Sequence[Prediction]],
+    questionnaire: Questionnaire | None,
+) -> list[Answered]:
+    """Return a table for each question in the questionnaire's order, each followed by its sub-answers.
+
+    Samples without an answer are left out; so are sub-answers that no sample holds.
+    """
+    by_question: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if true_answer(sample) is not None:
+            by_question.setdefault(question_id(sample), []).append(sample)
+    order = [question.id for question in questionnaire.questions] if questionnaire else []
+    known = {mode: {prediction.id: prediction for prediction in made} for mode, made in predictions.items()}
+    tables = []
+    for question in sorted(by_question, key=lambda id: (order.index(id) if id in order else len(order), id)):
+        asked = by_question[question]
+        spec, parts = specs_of(question, asked, questionnaire)
+        tables.append(_gather(spec, False, asked, known))
+        tables += [_gather(part, True, holders, known) for part in parts if (holders := holders_of(part, asked))]
+    return tables
+
+
+def specs_of(
+    question: str, samples: Sequence[Sample], questionnaire: Questionnaire | None
+) -> tuple[AnswerSpec, tuple[AnswerSpec, ...]]:
+    """Return a question's answer type and its parts'; without a questionnaire they are read off the answers."""
+    if questionnaire and question in {known.id for known in questionnaire.questions}:
+        found = questionnaire.question(question)
+        return found, found.parts
+    answer = true_answer(samples[0])
+    if isinstance(answer, Quantity):
+        return AnswerSpec(id=question, type="number", unit=answer.unit), ()
+    return AnswerSpec(id=question, type="set" if isinstance(answer, tuple) else "text"), ()
+
+
+def question_id(sample: Sample) -> str:
+    """Return the sample's question id; of a plain sample its task token (`<CAPTION>`), else `answer`."""
+    task = _TASK.match(sample.prefix)
+    return sample.question or (task.group() if task else PLAIN_QUESTION)
+
+
+def true_answer(sample: Sample) -> Answer | None:
+    """Return the sample's canonical answer, or its text where the sample is a plain one."""
+    return sample.answer if sample.answer is not None or sample.question else sample.suffix
+
+
+def holders_of(part: AnswerSpec, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples that hold a truth for a sub-answer."""
+    return [sample for sample in samples if part.id in sample.parts]
+
+
+def _gather(
+    spec: AnswerSpec, is_part: bool, samples: list[Sample], known: Mapping[str, Mapping[str, Prediction]]
+) -> Answered:
+    truths = [sample.parts[spec.id] if is_part else _truth(sample) for sample in samples]
+    made = {mode: [by_id.get(sample.id) for sample in samples] for mode, by_id in known.items()}
+    made = {mode: found for mode, found in made.items() if any(found)}
+    return Answered(
+        spec,
+        is_part,
+        tuple(samples),
+        truths,
+        {mode: [_answer(spec, is_part, prediction) for prediction in found] for mode, found in made.items()},
+        {mode: sum(prediction is None for prediction in found) for mode, found in made.items()},
+    )
+
+
+def _truth(sample: Sample) -> Answer:
+    answer = true_answer(sample)
+    if answer is None:
+        raise ValueError(f"{sample.id} has no answer")
+    return answer
+
+
+def _answer(spec: AnswerSpec, is_part: bool, prediction: Prediction | None) -> Answer | None:
+    if prediction is None:
+        return None
+    if not is_part:
+        text = prediction.prediction.strip() or None
+        return text if prediction.parsed is None and spec.type == "text" else prediction.parsed
+    if spec.id not in prediction.parts and spec.type == "set" and prediction.parsed is not None:
+        return ()  # an empty set is written as nothing at all
+    return prediction.parts.get(spec.id)

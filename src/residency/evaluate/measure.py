@@ -1,0 +1,61 @@
+"""A typed answer and its samples in, its tallies out, primary metric first; and one figure to pick checkpoints by."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from residency.evaluate.choice import tally_choice
+from residency.evaluate.gather import Answered, gather_answers
+from residency.evaluate.metric import Answers, Tally, Truths
+from residency.evaluate.number import tally_number
+from residency.evaluate.ordinal import tally_ordinal
+from residency.evaluate.sets import tally_sets
+from residency.evaluate.text import tally_text
+from residency.types import AnswerSpec, AnswerType, Prediction, Quantity, Questionnaire, Sample
+
+METRIC_VERSION = "1"
+"""Raised whenever a metric's meaning changes, so that old and new scores are not compared."""
+
+TALLIES: dict[AnswerType, Callable[[AnswerSpec, Truths, Answers], list[Tally]]] = {
+    "choice": tally_choice,
+    "set": tally_sets,
+    "ordinal": tally_ordinal,
+    "number": tally_number,
+    "text": tally_text,
+}
+
+
+def tally_answers(spec: AnswerSpec, truths: Truths, answers: Answers) -> list[Tally]:
+    """Return every metric of an answer's type, the primary one first."""
+    return TALLIES[spec.type](spec, truths, answers)
+
+
+def validation_score(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], questionnaire: Questionnaire | None
+) -> tuple[float | None, dict[str, float]]:
+    """Return one figure in [0, 1], higher is better, and each question's own: what the best checkpoint is kept by.
+
+    A question's figure is its primary score; an error in ranks or units becomes 1 - error / (error of always answering
+    the median), at least 0, and an unparsed number counts as no better than the median. The figure is the mean over
+    questions (not sub-answers). None: nothing could be scored.
+    """
+    by_question: dict[str, float] = {}
+    for answered in gather_answers(samples, {"own": predictions}, questionnaire):
+        if not answered.is_part and answered.truths:
+            by_question[answered.spec.id] = _figure(answered)
+    return (float(np.mean(list(by_question.values()))) if by_question else None), by_question
+
+
+def _figure(answered: Answered) -> float:
+    spec, truths, answers = answered.spec, answered.truths, answered.answers["own"]
+    tally = tally_answers(spec, truths, answers)[0]
+    if tally.metric.higher_is_better:
+        return float(tally.value(tally.rows_ND.sum(axis=0, keepdims=True))[0])
+    if spec.type == "ordinal":
+        positions = np.array([spec.names.index(str(truth)) for truth in truths], dtype=np.float64)
+    else:
+        positions = np.array([truth.value if isinstance(truth, Quantity) else np.nan for truth in truths])
+    floor_N = np.abs(positions - np.nanmedian(positions))
+    errors_N = np.where(tally.scored_N, tally.rows_ND[:, 0], np.maximum(floor_N, np.nanmean(floor_N)))
+    floor, error = float(np.nanmean(floor_N)), float(np.nanmean(errors_N))
+    return max(0.0, 1 - error / floor) if floor else float(error == 0)

@@ -1,0 +1,195 @@
+"""A run folder or a predictions file in; its predictions by mode, with their folds pooled, and its dataset out."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from residency import __version__
+from residency.config import Recipe, load_recipe
+from residency.data.dataset import Dataset, load_dataset
+from residency.errors import CheckFailed, UserError
+from residency.evaluate.floors import predict_majority
+from residency.evaluate.measure import METRIC_VERSION
+from residency.evaluate.records import Hashes
+from residency.files import read_lines, sha256_file, sha256_text
+from residency.types import MODES, SPLITS, Floor, Prediction, Problem, Sample, Source, SplitName
+
+OTHERS: tuple[str, ...] = ("majority", "base", "blind", "shuffled", "mute", "probe", "knn")
+"""What the tuned model is compared with, in the order shown."""
+_NAMED = re.compile(rf"({'|'.join((*SPLITS, 'all'))})\.({'|'.join((*MODES, *get_args(Floor)))})\.jsonl")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that an examination needs: the samples of a split, and the predictions made for them by mode or floor.
+
+    `train` and `val` hold, a fold each, the groups that the predicting model was fitted and chosen on.
+    """
+
+    name: str
+    folder: Path
+    split: str
+    dataset: Dataset
+    recipe: Recipe | None
+    files: tuple[Path, ...]
+    folds: tuple[int, ...]
+    samples: tuple[Sample, ...]
+    predictions: dict[str, list[Prediction]]
+    hashes: Hashes
+
+
+def read_run(run: Path, data: Path | None = None, split: SplitName = "test") -> Evidence:
+    """Read a run folder's predictions of a split; with `fold-k/` folders those of all folds, pooled.
+
+    Raises:
+        UserError: no such run, no predictions by the tuned model, or the dataset is not found.
+        CheckFailed: unreadable lines, predictions of unknown samples, or a sample predicted twice.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run} is not a run", found="no config.yaml", do="name a folder that `residency train` wrote")
+    folders = fold_folders(run) or [run]
+    files = sorted(file for folder in folders for file in (folder / "predictions").glob(f"{split}.*.jsonl"))
+    if not any(file.name == f"{split}.own.jsonl" for file in files):
+        raise UserError(
+            f"{run} holds no answers of the tuned model",
+            found=[file.name for file in files] or "no predictions",
+            do=f"residency predict {run} --split {split} --as all",
+        )
+    return _collect(run.name, run, split, files, load_recipe(run / "config.yaml"), data)
+
+
+def read_siblings(file: Path, data: Path | None = None) -> Evidence:
+    """Read a predictions file and those beside it with the same split (`test.own.jsonl`, `test.blind.jsonl`, ...).
+
+    Raises:
+        UserError: no such file, or the dataset is not found.
+        CheckFailed: unreadable lines, predictions of unknown samples, or a sample predicted twice.
+    """
+    if not file.is_file():
+        raise UserError(f"no predictions file {file}", do="residency predict --help")
+    named = _NAMED.fullmatch(file.name)
+    files = sorted(file.parent.glob(f"{named[1]}.*.jsonl")) if named else [file]
+    config = file.parent.parent / "config.yaml"
+    recipe = load_recipe(config) if config.is_file() else None
+    folder = file.parent.parent if recipe else file.parent
+    split = named[1] if named else next((made.split for made in read_lines(file, Prediction)), "test")
+    return _collect(folder.name if recipe else file.name, folder, split, files, recipe, data)
+
+
+def fold_folders(run: Path) -> list[Path]:
+    """Return a run's `fold-k/` folders that hold predictions, in order of k."""
+    found = [folder for folder in run.glob("fold-*") if (folder / "predictions").is_dir()]
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("fold-")))
+
+
+def _collect(
+    name: str, folder: Path, split: str, files: list[Path], recipe: Recipe | None, data: Path | None
+) -> Evidence:
+    dataset = _find_dataset(folder, recipe, data)
+    asked = recipe.questions if recipe else None
+    known = {
+        sample.id: sample
+        for sample in dataset.samples
+        if asked is None or sample.question is None or sample.question in asked
+    }
+    predictions: dict[str, list[Prediction]] = {}
+    for file in files:
+        for made in read_lines(file, Prediction):
+            predictions.setdefault(made.mode, []).append(made)
+    _check_ids(predictions, known, files[0])
+    folds = tuple(sorted({made.fold for found in predictions.values() for made in found}))
+    samples = _expected(dataset, known, split, folds, predictions)
+    if split in SPLITS and dataset.splits:
+        predictions["majority"] = _majority(dataset, samples, split, folds)
+    return Evidence(
+        name,
+        folder,
+        split,
+        dataset,
+        recipe,
+        tuple(files),
+        folds,
+        samples,
+        predictions,
+        _hash_evidence(dataset.folder, files, predictions, folder),
+    )
+
+
+def _find_dataset(folder: Path, recipe: Recipe | None, data: Path | None) -> Dataset:
+    tried = [data] if data else [recipe.data, folder / recipe.data] if recipe else []
+    for path in tried:
+        if (path / "samples.jsonl").is_file():
+            return load_dataset(path)
+    found = [str(path) for path in tried] or "no dataset named"
+    raise UserError("the dataset that these predictions answer is not found", found=found, do="name it with --data")
+
+
+def _expected(
+    dataset: Dataset,
+    known: dict[str, Sample],
+    split: str,
+    folds: tuple[int, ...],
+    predictions: dict[str, list[Prediction]],
+) -> tuple[Sample, ...]:
+    """Return the samples that ought to be predicted: the split's in these folds, else those that were."""
+    if dataset.splits and split in SPLITS:
+        groups = {group for fold in folds for group in getattr(dataset.splits.folds[fold], split)}
+        return tuple(sample for sample in known.values() if sample.group in groups and sample.suffix is not None)
+    made = {prediction.id for found in predictions.values() for prediction in found}
+    return tuple(sample for sample in known.values() if sample.id in made and sample.suffix is not None)
+
+
+def _check_ids(predictions: dict[str, list[Prediction]], known: dict[str, Sample], file: Path) -> None:
+    problems = []
+    for mode, made in predictions.items():
+        seen: set[str] = set()
+        for prediction in made:
+            place = Source(file=str(file.parent), cell=f"{mode} {prediction.id}")
+            if prediction.id not in known:
+                problems.append(Problem(kind="unknown-sample", message="the dataset has no such sample", source=place))
+            if prediction.id in seen:
+                problems.append(Problem(kind="predicted-twice", message="two predictions for one sample", source=place))
+            seen.add(prediction.id)
+    if problems:
+        raise CheckFailed("one-prediction-a-sample", problems, do="name the dataset that was predicted with --data")
+
+
+def _majority(dataset: Dataset, samples: tuple[Sample, ...], split: str, folds: tuple[int, ...]) -> list[Prediction]:
+    """Return the majority answers, each fold's from its own training split."""
+    made: list[Prediction] = []
+    for fold in folds:
+        named: SplitName = "val" if split == "val" else "train" if split == "train" else "test"
+        groups = set(getattr(dataset.splits.folds[fold], named)) if dataset.splits else set()
+        asked = [sample for sample in samples if sample.group in groups]
+        made += predict_majority(dataset.split("train", fold), asked, dataset.questionnaire, named, fold)
+    return made
+
+
+def _hash_evidence(data: Path, files: list[Path], predictions: dict[str, list[Prediction]], run: Path) -> Hashes:
+    package = Path(__file__).parents[1]
+    prompts = "\n".join(f"{made.id} {made.prompt_sha256}" for made in sorted(predictions.get("own", []), key=_by_id))
+    return Hashes(
+        samples=sha256_file(data / "samples.jsonl"),
+        splits=_hash_file(data / "splits.json"),
+        questionnaire=_hash_file(data / "questionnaire.yaml"),
+        prompts=sha256_text(prompts),
+        predictions={str(file.relative_to(run)): sha256_file(file) for file in files},
+        code=_hash_files(package.rglob("*.py")),
+        version=__version__,
+        metric=_hash_files((package / "evaluate").glob("*.py")),
+        metric_version=METRIC_VERSION,
+    )
+
+
+def _by_id(made: Prediction) -> str:
+    return made.id
+
+
+def _hash_file(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    return sha256_text("\n".join(f"{path.name} {sha256_file(path)}" for path in sorted(paths)))

@@ -1,0 +1,339 @@
+"""Tables, an index of images and a questionnaire in, samples out, with every problem, flag and change on the way."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from residency.data.columns import Column, by_role, match_columns, name_from
+from residency.data.images import ImageFile, ImageIndex
+from residency.data.normalize import AnswerReader
+from residency.data.quantity import plain_text, read_numbers
+from residency.data.sheet import Table, Value, cell_text
+from residency.data.wording import LAYERS, Layer, Lexicon
+from residency.errors import UserError
+from residency.questionnaire import render_answer
+from residency.types import Answer, Problem, Questionnaire, Record, Sample, Source, SplitName
+
+Grouping = Callable[[ImageFile, str | None], str | None]
+
+
+class Change(Record):
+    """One cell whose text was replaced by its canonical form; put `before` back to undo it."""
+
+    source: Source
+    question: str
+    before: str
+    after: str
+    layers: tuple[Layer, ...]
+
+
+@dataclass
+class Gathered:
+    """What reading the sources brought together; problems make their rows bad, flags are worth knowing only."""
+
+    samples: list[Sample] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    flags: list[Problem] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    cells: int = 0
+    seen: set[str] = field(default_factory=set)
+    """Names of images that some row, good or bad, speaks of."""
+    bad_rows: int = 0
+    split_of: dict[str, set[SplitName]] = field(default_factory=dict)
+    """The split that came with the data, by image name."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What holds for all rows: where images are, what is asked, how images are grouped, where the dataset will be."""
+
+    index: ImageIndex
+    questionnaire: Questionnaire
+    group_by: str
+    out: Path
+    layers: tuple[Layer, ...] = LAYERS
+
+    def image_path(self, image: ImageFile) -> str:
+        """Return the image's path as a sample holds it: relative to the dataset's folder."""
+        return self._upward + "/" + image.name
+
+    @cached_property
+    def _upward(self) -> str:
+        return Path(os.path.relpath(self.index.root.resolve(), self.out.resolve())).as_posix()
+
+
+def check_grouping(group_by: str) -> tuple[str, str]:
+    """Split `column:NAME`, `pattern:REGEX` or `image` into its kind and its argument.
+
+    Raises:
+        UserError: it is none of these, or the pattern is no regular expression.
+    """
+    kind, _, argument = group_by.partition(":")
+    if (kind == "image" and not argument) or (kind in ("column", "pattern") and argument):
+        try:
+            re.compile(argument if kind == "pattern" else "")
+        except re.error as error:
+            raise UserError(f"`{argument}` is no regular expression", found=error) from None
+        return kind, argument
+    raise UserError(
+        "say what must stay together in a split",
+        found=group_by or "nothing",
+        allowed=["column:NAME", "pattern:REGEX", "image (each image by itself: accepts the risk)"],
+        do="--group-by column:Patient",
+    )
+
+
+def pattern_group(pattern: str, name: str) -> str | None:
+    """Return what the pattern finds in an image's name (its path below the folder, if the pattern holds a slash)."""
+    found = re.search(pattern, name if "/" in pattern else PurePosixPath(name).name)
+    if not found:
+        return None
+    return (found[1] if found.re.groups else found[0]) or None
+
+
+def read_tables(tables: Sequence[Table], frame: Frame) -> Gathered:
+    """Read every row of every table that names images.
+
+    Raises:
+        UserError: no table has a column of images, or one lacks the column that groups.
+    """
+    gathered = Gathered()
+    matched = [(table, *match_columns(table, frame.questionnaire)) for table in tables]
+    usable = [(table, columns, problems) for table, columns, problems in matched if "image" in by_role(columns)]
+    if not usable:
+        raise UserError(
+            f"{tables[0].file} has no column of image names",
+            found=[" ".join(heading.split())[:40] for heading in tables[0].headings.values()],
+            do="head that column with Image",
+        )
+    for table, columns, _ in matched:
+        if "image" not in by_role(columns):
+            message = "the sheet has no column of image names and was left out"
+            gathered.flags.append(Problem(kind="sheet-left-out", message=message, source=table.source()))
+    readers = {question.id: AnswerReader(question) for question in frame.questionnaire.questions}
+    for table, columns, problems in usable:
+        gathered.problems += problems
+        gathered.columns += [f"{table.sheet + '!' if table.sheet else ''}{column}" for column in columns]
+        _TableReader(table, columns, frame, readers, gathered).read()
+    return gathered
+
+
+class _TableReader:
+    """Reads one table's rows into what is gathered."""
+
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[Column],
+        frame: Frame,
+        readers: Mapping[str, AnswerReader],
+        gathered: Gathered,
+    ) -> None:
+        self.table, self.columns, self.frame, self.readers, self.gathered = table, columns, frame, readers, gathered
+        self.roles = by_role(columns)
+        self.kind, self.argument = check_grouping(frame.group_by)
+        self.group_column = name_from(columns, self.argument) if self.kind == "column" else None
+        if self.kind == "column" and self.group_column is None:
+            raise UserError(
+                f"{table.source()} has no column {self.argument}",
+                allowed=[" ".join(column.heading.split())[:40] for column in columns],
+                do="name the column that holds the patient: --group-by column:NAME",
+            )
+        self.categories = Lexicon(frame.questionnaire.categories)
+        found = self.categories.find(table.sheet) if table.sheet and frame.questionnaire.categories else None
+        self.sheet_category = found.name if found else None
+
+    def read(self) -> None:
+        """Read every row; a row with a problem adds its problems and nothing else."""
+        for number, cells in self.table.rows:
+            if not any(column.number in cells for column in self.columns if column.role != "kept"):
+                continue
+            problems: list[Problem] = []
+            changes: list[Change] = []
+            samples = self._row(number, cells, problems, changes)
+            if problems:
+                self.gathered.problems += problems
+                self.gathered.bad_rows += 1
+            else:
+                self.gathered.samples += samples
+                self.gathered.changes += changes
+
+    def _row(
+        self, number: int, cells: dict[int, Value], problems: list[Problem], changes: list[Change]
+    ) -> list[Sample]:
+        used = [column for column in self.columns if column.role != "kept" or column is self.group_column]
+        faulty = [self.table.faults[number, c.number] for c in used if (number, c.number) in self.table.faults]
+        problems += faulty
+        image = self._image(number, cells, problems)
+        group = self._group(number, cells, image, problems)
+        category = self._category(number, cells, image, problems)
+        spacing = self._spacing(number, cells, problems)
+        answers = {
+            column: self._answer(number, column, cells, problems, changes)
+            for column in self.columns
+            if column.role == "question" and column.number in cells
+            and (number, column.number) not in self.table.faults
+        }  # fmt: skip
+        if image is None or group is None or problems:
+            return []
+        annotator = self._text(cells, "annotator") or None
+        base = Sample(
+            id=image.name,
+            image=self.frame.image_path(image),
+            prefix="",
+            group=group,
+            category=category,
+            annotator=annotator,
+            attributes={
+                role: text
+                for role in ("patient", "study", "machine", "site", "age", "sex")
+                if (text := self._text(cells, role))
+            },
+            columns=self._kept(number, cells),
+            spacing_mm=spacing,
+            sha256=image.sha256,
+            source=self.table.source(number, self.roles["image"].number),
+        )
+        samples = []
+        for column, answer in answers.items():
+            if answer is None or column.question is None:
+                continue
+            question = self.frame.questionnaire.question(column.question)
+            update = {
+                "id": ":".join(filter(None, (image.name, question.id, annotator))),
+                "prefix": question.wording,
+                "suffix": render_answer(question, *answer),
+                "question": question.id,
+                "answer": answer[0],
+                "parts": answer[1],
+                "source": self.table.source(number, column.number),
+            }
+            samples.append(base.model_copy(update=update))
+        return samples or [base]
+
+    def _text(self, cells: Mapping[int, Value], role: str) -> str:
+        column = self.roles.get(role)  # type: ignore[call-overload]
+        return plain_text(cell_text(cells.get(column.number))) if column else ""
+
+    def _image(self, number: int, cells: Mapping[int, Value], problems: list[Problem]) -> ImageFile | None:
+        column = self.roles["image"]
+        place = self.table.source(number, column.number)
+        written = cell_text(cells.get(column.number)).strip()
+        if not written:
+            problems.append(Problem(kind="no-image", message="the row names no image", source=place))
+            return None
+        hint = self._text(cells, "category") or self.table.sheet
+        found = self.frame.index.find(written, hint)
+        if isinstance(found, Problem):
+            message = f"`{written}`: {found.message}" if found.source else found.message
+            problems.append(found.model_copy(update={"source": place, "message": message}))
+            if found.source:
+                self.gathered.seen.add(found.source.file)
+            return None
+        self.gathered.seen.add(found.name)
+        return found
+
+    def _group(
+        self, number: int, cells: Mapping[int, Value], image: ImageFile | None, problems: list[Problem]
+    ) -> str | None:
+        if self.kind == "image" or image is None:
+            return image.name if image else None
+        if self.kind == "pattern":
+            group = pattern_group(self.argument, image.name)
+            message = f"the pattern {self.argument} finds no group in `{image.name}`"
+            column = self.roles["image"]
+        else:
+            column = self.group_column or self.roles["image"]
+            value = cells.get(column.number)
+            group = None if isinstance(value, date | time | timedelta) else plain_text(cell_text(value)) or None
+            message = f"no group: column `{column.heading}` is {'empty' if value is None else 'a date or a time'}"
+        if group is None:
+            place = self.table.source(number, column.number)
+            problems.append(Problem(kind="no-group", message=message, source=place))
+        return group
+
+    def _category(
+        self, number: int, cells: Mapping[int, Value], image: ImageFile | None, problems: list[Problem]
+    ) -> str | None:
+        written = self._text(cells, "category")
+        if written and self.frame.questionnaire.categories:
+            found = self.categories.find(written, self.frame.layers)
+            if found:
+                return found.name
+            place = self.table.source(number, self.roles["category"].number)
+            near = self.categories.near(written)
+            message = f"`{written}` is no category of {self.frame.questionnaire.name}"
+            problems.append(Problem(kind="unknown-category", message=message, source=place, candidates=near))
+            return None
+        return written or self.sheet_category or (folder_category(image, self.categories) if image else None)
+
+    def _spacing(self, number: int, cells: Mapping[int, Value], problems: list[Problem]) -> tuple[float, float] | None:
+        """Return (row, column) mm a pixel from one column or two."""
+        values: list[float] = []
+        for role in ("spacing", "row spacing", "column spacing"):
+            text = self._text(cells, role)
+            if not text:
+                continue
+            read = [read_numbers(piece) for piece in re.split(r"\s*[x×;*]\s*|\s+|\\", text.removesuffix("mm").strip())]
+            if not all(len(numbers) == 1 and 0 < numbers[0] < 10 for numbers in read) or len(read) > 2:
+                place = self.table.source(number, self.roles[role].number)  # type: ignore[index]
+                message = f"`{text}` is no pixel size in mm (0 to 10)"
+                problems.append(Problem(kind="bad-spacing", message=message, source=place))
+                return None
+            values += [numbers[0] for numbers in read]
+        return (values[0], values[-1]) if values else None
+
+    def _kept(self, number: int, cells: Mapping[int, Value]) -> dict[str, str]:
+        return {
+            " ".join(column.heading.split()): plain_text(cell_text(cells[column.number]))
+            for column in self.columns
+            if column.role in ("kept", "spacing")
+            and column.number in cells
+            and (number, column.number) not in self.table.faults
+        }
+
+    def _answer(
+        self,
+        number: int,
+        column: Column,
+        cells: Mapping[int, Value],
+        problems: list[Problem],
+        changes: list[Change],
+    ) -> tuple[Answer, dict[str, Answer]] | None:
+        """Read one answer cell; a problem gets the cell's place, a change of text is logged."""
+        assert column.question is not None
+        self.gathered.cells += 1
+        value, place = cells[column.number], self.table.source(number, column.number)
+        if isinstance(value, date | time | timedelta):
+            message = f"{value} is a date or a time, not an answer (Excel makes dates of `8-13`)"
+            problems.append(Problem(kind="timestamp", message=message, source=place))
+            return None
+        written = cell_text(value)
+        reader = self.readers[column.question]
+        parsed = reader.read(written, self.frame.layers, column.unit)
+        if parsed.problems or parsed.answer is None:
+            problems += [problem.model_copy(update={"source": place}) for problem in parsed.problems]
+            return None
+        answer, parts = reader.in_order(parsed) if "vocabulary" in self.frame.layers else (parsed.answer, parsed.parts)
+        after = render_answer(reader.question, answer, parts)
+        if after != written:
+            layers = tuple(layer for layer in LAYERS if layer in parsed.layers) or ("space",)
+            changes.append(
+                Change(source=place, question=column.question, before=written, after=after, layers=layers)
+            )  # fmt: skip
+        return answer, parts
+
+
+def folder_category(image: ImageFile, categories: Lexicon) -> str | None:
+    """Return the category that the image's folder names; any folder's name where the questionnaire lists none."""
+    if not image.folder:
+        return None
+    if not categories.names:
+        return image.folder
+    found = categories.find(image.folder)
+    return found.name if found else None

@@ -100,5 +100,6 @@ def build_nano(texts: Iterable[str], out: Path, seed: int, side: int = IMAGE_SIZ
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(texts)
     model = NanoForConditionalGeneration(build_config(tokenizer))
+    model.model.vision_tower.initialize()
     model.save_pretrained(out)
     build_processor(tokenizer, side).save_pretrained(out)

@@ -83,6 +83,12 @@ class NanoTower(nn.Module):
                 channels = outputs
         self._blocks = nn.ModuleList(blocks)
 
+    def initialize(self) -> None:
+        """Draw the convolutions anew so that signals keep their size (He 2015, arXiv 1502.01852)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
     def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutputWithPooling:
         """See pixels (B, 3, H, W), normalized by ImageNet's mean and deviation."""
         x = nn.functional.relu6(self._bn0(self._conv_stem(pixel_values)))

@@ -1,0 +1,157 @@
+"""Put a trained run to the test: a run folder in, the test split's predictions in every way and the floors' out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from residency.config import Recipe
+from residency.data.dataset import Dataset, load_dataset
+from residency.errors import UserError
+from residency.evaluate.floors import predict_floor
+from residency.files import write_lines
+from residency.models.registry import Opened, open_model, open_run
+from residency.predict import (
+    Asked,
+    Candidates,
+    answer_samples,
+    blind_samples,
+    candidates_of,
+    mute_samples,
+    shuffle_images,
+    write_mean_image,
+    write_predictions,
+)
+from residency.progress import track
+from residency.train import select_samples
+from residency.types import MODES, Floor, Mode, Record, Sample, SplitName
+
+FLOORS: tuple[Floor, ...] = ("probe", "knn")
+
+
+class Predicted(Record):
+    """What a prediction pass wrote: files, how many answers were made now, and modes that could not run."""
+
+    files: tuple[str, ...]
+    made: int
+    not_run: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Exam:
+    """All that the ways of answering share: the recipe, the dataset, its training and asked samples, candidates."""
+
+    recipe: Recipe
+    dataset: Dataset
+    training: tuple[Sample, ...]
+    asked: tuple[Sample, ...]
+    split: SplitName
+    fold: int
+    candidates: dict[str, Candidates]
+
+
+def predict_run(
+    run: Path,
+    *,
+    data: Path | None = None,
+    split: SplitName = "test",
+    modes: Sequence[Mode] = MODES,
+    floors: bool = True,
+    out: Path | None = None,
+) -> Predicted:
+    """Answer a split of a run's dataset (or of another one) in the given ways; whole files are not made again.
+
+    Raises:
+        UserError: no such run, its training has not ended, or the split is empty.
+    """
+    recipe, opened = open_run(run)
+    fold = recipe.fold if isinstance(recipe.fold, int) else 0
+    exam = _set_exam(recipe, data, split, fold)
+    folder = out or run / "predictions"
+    files, made, not_run = [], 0, {}
+    for mode in modes:
+        path = folder / f"{split}.{mode}.jsonl"
+        try:
+            made += _answer_mode(opened, exam, mode, path, folder)
+            files.append(str(path))
+        except UserError as error:
+            if len(modes) == 1:
+                raise
+            not_run[mode] = error.what
+    if floors:
+        files += _answer_floors(opened, exam, folder)
+    return Predicted(files=tuple(files), made=made, not_run=not_run)
+
+
+def predict_model(model: str, data: Path, out: Path, split: SplitName = "test") -> Predicted:
+    """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates."""
+    exam = _set_exam(Recipe(name="base", data=data, model=model), None, split, 0)
+    opened = open_model(model)
+    return Predicted(files=(str(out),), made=_answer_mode(opened, exam, "base", out, out.parent))
+
+
+def tower_features(opened: Opened, images: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return each image's mean region before the projector has been tuned: what the frozen tower sees, (D,)."""
+    features = {}
+    for image in track(images, "features of the frozen tower"):
+        sample = Sample(id=image, image=image, prefix="", group="")
+        batch = opened.family.encode(opened.loaded, [sample], with_answers=False).to(opened.loaded.device)
+        features[image] = opened.family.see(opened.loaded, batch.pixels_MCHW)[0].mean(0).float().cpu().numpy()
+    return features
+
+
+def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) -> Exam:
+    own = load_dataset(recipe.data)
+    training = select_samples(recipe, own, own.split("train", fold))
+    dataset = own if data is None else load_dataset(data)
+    if data is None or dataset.splits is not None:
+        asked = select_samples(recipe, dataset, dataset.split(split, fold if data is None else 0))
+    else:
+        asked = select_samples(recipe, dataset, dataset.samples)
+    if not asked:
+        raise UserError(f"{dataset.folder}: the {split} split holds no annotated sample")
+    candidates = candidates_of(own.questionnaire, training)
+    return Exam(recipe, dataset, tuple(training), tuple(asked), split, fold, candidates)
+
+
+def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Path) -> int:
+    seed = exam.recipe.train.seed
+    samples: Sequence[Sample] = exam.asked
+    if mode == "blind":
+        mean_image = folder / "mean_image.png"
+        write_mean_image(exam.training, mean_image)
+        samples = blind_samples(samples, mean_image)
+    elif mode == "shuffled":
+        samples = shuffle_images(samples, seed)
+    elif mode == "mute":
+        samples = mute_samples(samples, seed)
+    asked = Asked(exam.recipe.model if mode == "base" else exam.recipe.name, mode, exam.split, exam.fold)
+    questionnaire, settings = exam.dataset.questionnaire, exam.recipe.predict
+
+    def answer(waiting: Sequence[Sample]):  # type: ignore[no-untyped-def]
+        return answer_samples(opened, waiting, questionnaire, exam.candidates, asked, settings)
+
+    if mode == "base" and hasattr(opened.loaded.model, "disable_adapter"):
+        with opened.loaded.model.disable_adapter():
+            return write_predictions(path, samples, answer, mode)
+    return write_predictions(path, samples, answer, mode)
+
+
+@torch.inference_mode()
+def _answer_floors(opened: Opened, exam: Exam, folder: Path) -> list[str]:
+    """Write the linear probe's and the nearest neighbours' answers, on the un-tuned tower's features."""
+    paths = {floor: folder / f"{exam.split}.{floor}.jsonl" for floor in FLOORS}
+    if all(path.is_file() for path in paths.values()):
+        return [str(path) for path in paths.values()]
+    images = sorted({sample.image for sample in (*exam.training, *exam.asked)})
+    with opened.loaded.model.disable_adapter():
+        features = tower_features(opened, images)
+    for floor, path in paths.items():
+        questionnaire = exam.dataset.questionnaire
+        answers = predict_floor(
+            exam.training, exam.asked, features, floor, questionnaire, split=exam.split, fold=exam.fold
+        )
+        write_lines(path, answers)
+    return [str(path) for path in paths.values()]

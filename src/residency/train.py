@@ -1,0 +1,372 @@
+"""Train a run: a recipe in, a folder out that holds the adapter, its proof, its curves and its predictions."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import numpy as np
+import torch
+import transformers
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from residency.config import Recipe, dump_recipe
+from residency.data.batches import Draw, ImageBatches
+from residency.data.dataset import Dataset, load_dataset
+from residency.errors import UserError
+from residency.evaluate.measure import validation_score
+from residency.files import write_json, write_text
+from residency.losses import caption_loss
+from residency.models.adapt import apply_plan, plan_tuning
+from residency.models.family import Batch, part_of
+from residency.models.registry import Opened, open_model
+from residency.predict import Asked, Candidates, answer_samples, candidates_of
+from residency.preflight import Preflight, require_passed, run_preflight
+from residency.types import Questionnaire, Record, Sample
+from residency.ultrasound.augment import augment_image
+
+from PIL import Image  # isort: skip
+
+
+class Trained(Record):
+    """What a training ended with. `stopped` says why: `done`, `no better validation`, or `interrupted`."""
+
+    run: str
+    steps: int
+    best_score: float | None
+    best_step: int | None
+    stopped: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """The samples a run trains on and validates by, images as absolute paths."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    questionnaire: Questionnaire | None
+
+
+def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
+    """Return a fold's annotated training and validation samples.
+
+    Raises:
+        UserError: a split is empty, or a question of the recipe is not in the dataset.
+    """
+    splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in ("train", "val")}
+    for name, samples in splits.items():
+        if not samples:
+            raise UserError(f"{dataset.folder}: no annotated sample in the {name} split of fold {fold}")
+    return Material(tuple(splits["train"]), tuple(splits["val"]), dataset.questionnaire)
+
+
+def select_samples(recipe: Recipe, dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of the recipe's questions with absolute image paths.
+
+    Raises:
+        UserError: the recipe names a question that the dataset does not have.
+    """
+    if recipe.questions is not None:
+        there = {sample.question for sample in dataset.samples}
+        if missing := [id for id in recipe.questions if id not in there]:
+            raise UserError("questions that the dataset has not", found=missing, allowed=sorted(q for q in there if q))
+        samples = [sample for sample in samples if sample.question in recipe.questions]
+    return [sample.model_copy(update={"image": str(dataset.image_path(sample).resolve())}) for sample in samples]
+
+
+def run_folders(recipe: Recipe) -> list[tuple[int, Path]]:
+    """Return each fold of a recipe with its run folder.
+
+    Raises:
+        UserError: the dataset has no such fold.
+    """
+    folder = recipe.out / recipe.name
+    if recipe.fold != "all":
+        return [(recipe.fold, folder / f"fold-{recipe.fold}" if recipe.fold else folder)]
+    splits = load_dataset(recipe.data).splits
+    if splits is None or len(splits.folds) < 2:
+        raise UserError("fold=all needs a dataset of several folds", do="residency ingest --folds 5")
+    return [(fold, folder / f"fold-{fold}") for fold in range(len(splits.folds))]
+
+
+def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Preflight], None]) -> Trained:
+    """Train one fold into `run`; a run that was cut off goes on from its last whole checkpoint.
+
+    Raises:
+        UserError: the folder holds a run of another recipe.
+        CheckFailed: the preflight did not hold; nothing was trained.
+    """
+    recipe = recipe.model_copy(update={"fold": fold})
+    _claim_folder(recipe, run)
+    dataset = load_dataset(recipe.data)
+    material = gather_material(recipe, dataset, fold)
+    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
+    apply_plan(opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed)
+    checkpoint = last_checkpoint(run)
+    if checkpoint is None:
+        preflight = run_preflight(opened, recipe, material.train, material.val)
+        write_json(run / "preflight.json", preflight.model_dump(mode="json"))
+        on_preflight(preflight)
+        require_passed(preflight)
+    trainer = RunTrainer(opened, recipe, run, material)
+    with _stopping_at_interrupt(trainer):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return _finish(trainer, run)
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """Return the newest checkpoint that was written whole (its state file, written last, can be read)."""
+    found = sorted((run / "checkpoints").glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
+    for folder in found:
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return folder
+    return None
+
+
+class RunTrainer(Trainer):
+    """transformers' Trainer over a family: token-weighted loss, images shared by questions, validation by answers."""
+
+    def __init__(self, opened: Opened, recipe: Recipe, run: Path, material: Material) -> None:
+        self.opened, self.recipe, self.run_folder, self.material = opened, recipe, run, material
+        self.candidates: dict[str, Candidates] = candidates_of(material.questionnaire, material.train)
+        self.interrupted = False
+        super().__init__(
+            model=opened.loaded.model,
+            args=_arguments(recipe, run),
+            train_dataset=Draws(material.train),
+            eval_dataset=Draws(material.val),
+            callbacks=[KeepBest(self)],
+        )
+        self.remove_callback(transformers.trainer_callback.PrinterCallback)
+        self.remove_callback(transformers.trainer_callback.ProgressCallback)
+        self.model_accepts_loss_kwargs = True  # the loss below divides by the whole accumulated batch's tokens
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return class-balanced batches of shared images, augmented by each draw's own seed."""
+        settings = self.recipe.train
+        batches = ImageBatches(
+            self.material.train,
+            batch_size=settings.batch_size,
+            questions_per_image=settings.questions_per_image,
+            balance=settings.balance,
+            seed=settings.seed,
+        )
+        loader: DataLoader[Any] = DataLoader(
+            cast(TorchDataset[Any], Draws(self.material.train)), batch_sampler=cast(Any, batches), collate_fn=self._encode_draws
+        )
+        return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make AdamW with a learning rate for each part; biases and norms do not decay."""
+        if self.optimizer is None:
+            settings, family = self.recipe.train, self.opened.family
+            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+            for name, parameter in self.opened.loaded.model.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                part = part_of(family, name)
+                rate = settings.part_learning_rates.get(part, settings.learning_rate) if part else settings.learning_rate
+                decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+            )
+        return self.optimizer
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the caption loss over the tokens of the whole accumulated batch."""
+        batch = Batch(**{name: value for name, value in inputs.items() if name != "labels"}, labels_BT=inputs["labels"])
+        family, loaded = self.opened.family, self.opened.loaded
+        output = family.forward(loaded, batch, family.see(loaded, batch.pixels_MCHW))
+        summed = caption_loss(output.logits_BTV, inputs["labels"])
+        loss = summed.total / (summed.count if num_items_in_batch is None else num_items_in_batch)
+        return (loss, output) if return_outputs else loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Validate by loss and by generated answers, scored as the test will be."""
+        loss, score, by_question = self._validate()
+        metrics = {"eval_loss": loss} | ({} if score is None else {"eval_score": score})
+        self.log(metrics | {f"eval_score_{id}": value for id, value in by_question.items()})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float | None, dict[str, float]]:
+        opened, settings = self.opened, self.recipe.predict
+        opened.loaded.model.eval()
+        total = count = 0.0
+        for rows in _image_slices(self.material.val, settings.batch_images):
+            batch = opened.family.encode(opened.loaded, rows, with_answers=True).to(opened.loaded.device)
+            assert batch.labels_BT is not None
+            output = opened.family.forward(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW))
+            summed = caption_loss(output.logits_BTV, batch.labels_BT)
+            total, count = total + float(summed.total), count + float(summed.count)
+        asked = Asked(self.recipe.name, "own", "val", int(self.recipe.fold))
+        answers = answer_samples(opened, self.material.val, self.material.questionnaire, self.candidates, asked, settings)
+        score, by_question = validation_score(self.material.val, list(answers), self.material.questionnaire)
+        opened.loaded.model.train()
+        return total / count, score, by_question
+
+    def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
+        images = {}
+        for sample, seed in draws:
+            if self.recipe.train.augment and sample.image not in images:
+                with Image.open(sample.image) as file:
+                    images[sample.image] = augment_image(file, np.random.default_rng(seed))
+        samples = [sample for sample, _ in draws]
+        batch = self.opened.family.encode(self.opened.loaded, samples, with_answers=True, images=images)
+        tensors = batch.tensors()
+        return tensors | {"labels": tensors.pop("labels_BT")}
+
+
+class Draws:
+    """Samples by draw: what the loader fetches for `ImageBatches`."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: Draw) -> tuple[Sample, int]:
+        """Return the sample and the seed of its augmentation."""
+        return self.samples[draw.index], draw.seed
+
+
+class KeepBest(TrainerCallback):
+    """Writes metrics.jsonl, keeps the adapter of the best validation score, stops when it grows no more.
+
+    All it knows it reads from the trainer's log, which checkpoints carry; so a resumed run decides alike.
+    """
+
+    def __init__(self, trainer: RunTrainer) -> None:
+        self.trainer = trainer
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write every line logged so far: one file, whole at any moment."""
+        lines = [json.dumps(_metric_line(entry)) for entry in state.log_history]
+        write_text(self.trainer.run_folder / "metrics.jsonl", "\n".join(lines) + "\n")
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Keep the adapter if it is the best so far, save a checkpoint, and stop when patience is at its end."""
+        scored = [entry for entry in state.log_history if "eval_score" in entry]
+        if scored:
+            best = max(scored, key=lambda entry: entry["eval_score"])
+            if best is scored[-1]:
+                self.trainer.opened.loaded.model.save_pretrained(str(self.trainer.run_folder / "best"))
+            if len(scored) - 1 - scored.index(best) >= self.trainer.recipe.train.patience:
+                control.should_training_stop = True
+        control.should_save = True
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After Ctrl-C, end with this step and save it."""
+        if self.trainer.interrupted:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+
+def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
+    settings = recipe.train
+    return TrainingArguments(
+        output_dir=str(run / "checkpoints"),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip_norm,
+        eval_strategy="epoch",
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        seed=settings.seed,
+        report_to="none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        bf16=_precision(recipe) == "bf16",
+        fp16=_precision(recipe) == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _precision(recipe: Recipe) -> str:
+    """Resolve `auto`: bf16 where a GPU has it, else fp16 on a GPU, else fp32."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    if not torch.cuda.is_available():
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _claim_folder(recipe: Recipe, run: Path) -> None:
+    """Write config.yaml, or make sure that the one there says the same."""
+    config, text = run / "config.yaml", dump_recipe(recipe)
+    if config.is_file() and config.read_text(encoding="utf-8") != text:
+        raise UserError(
+            f"{run} holds a run of another recipe", do=f"choose another name (name=...), or remove the folder {run}"
+        )
+    write_text(config, text)
+
+
+def _finish(trainer: RunTrainer, run: Path) -> Trained:
+    scored = [entry for entry in trainer.state.log_history if "eval_score" in entry]
+    best = max(scored, key=lambda entry: entry["eval_score"], default=None)
+    finished = not trainer.interrupted
+    if finished:
+        if best is None:
+            trainer.opened.loaded.model.save_pretrained(str(run / "best"))
+        trainer.opened.loaded.processor.save_pretrained(str(run / "best"))
+        (run / "best").replace(run / "adapter")
+    early = trainer.state.global_step < trainer.state.max_steps
+    return Trained(
+        run=str(run),
+        steps=trainer.state.global_step,
+        best_score=best and best["eval_score"],
+        best_step=best and best["step"],
+        stopped="interrupted" if not finished else "no better validation" if early else "done",
+    )
+
+
+class _stopping_at_interrupt:  # noqa: N801 - a context manager, named for how it reads
+    """Ctrl-C ends the training after the step in hand, with a checkpoint; a second one ends it at once."""
+
+    def __init__(self, trainer: RunTrainer) -> None:
+        self.trainer = trainer
+
+    def __enter__(self) -> None:
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt
+            self.trainer.interrupted = True
+
+        self.before = signal.signal(signal.SIGINT, stop)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+
+def _metric_line(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("eval_", "val_"): value for key, value in entry.items()}
+
+
+def _image_slices(samples: Sequence[Sample], images: int) -> Iterator[list[Sample]]:
+    by_image: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_image.setdefault(sample.image, []).append(sample)
+    groups = list(by_image.values())
+    for first in range(0, len(groups), images):
+        yield [sample for group in groups[first : first + images] for sample in group]

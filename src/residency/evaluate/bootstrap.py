@@ -17,6 +17,7 @@ from residency.evaluate.metric import Floats, Tally
 
 FEW_GROUPS = 15
 TOO_FEW = "too few groups"
+ALIKE = "all groups alike"
 ROWS = 256
 
 
@@ -42,9 +43,9 @@ def estimate(tally: Tally, group_N: Sequence[str], draws: int = 2000, seed: int 
     value = float(tally.value(rows_GD.sum(axis=0, keepdims=True))[0])
     drawn_R = tally.value(draw_sums(rows_GD, draws, seed))
     low, high = interval(drawn_R, groups)
-    few = groups < FEW_GROUPS or low == high
-    exact = exact_interval(value, groups) if few and tally.metric.bounded else None
-    return Estimate(value, low, high, exact, n, groups, TOO_FEW if few else "")
+    note = _note(low, high, groups)
+    exact = exact_interval(value, groups) if note and tally.metric.bounded else None
+    return Estimate(value, low, high, exact, n, groups, note)
 
 
 def estimate_gain(own: Tally, other: Tally, group_N: Sequence[str], draws: int = 2000, seed: int = 0) -> Estimate:
@@ -61,15 +62,13 @@ def estimate_gain(own: Tally, other: Tally, group_N: Sequence[str], draws: int =
     sign = 1.0 if own.metric.higher_is_better else -1.0
 
     def gain(sums_RD: Floats) -> Floats:
-        return sign * (own.value(sums_RD[:, :width]) - other.value(sums_RD[:, width:]))
+        return sign * (own.value(sums_RD[:, :width]) - other.value(sums_RD[:, width:])) + 0.0  # no -0
 
     drawn_R = gain(draw_sums(rows_GD, draws, seed))
     groups = len(rows_GD)
     low, high = interval(drawn_R, groups)
-    note = TOO_FEW if groups < FEW_GROUPS else ""
-    return Estimate(
-        float(gain(rows_GD.sum(axis=0, keepdims=True))[0]), low, high, None, int(both_N.sum()), groups, note
-    )
+    value = float(gain(rows_GD.sum(axis=0, keepdims=True))[0])
+    return Estimate(value, low, high, None, int(both_N.sum()), groups, _note(low, high, groups))
 
 
 def sum_groups(rows_ND: Floats, group_N: Sequence[str]) -> Floats:
@@ -130,6 +129,10 @@ def exact_interval(share: float, trials: int, alpha: float = 0.05) -> tuple[floa
     low = float(beta.ppf(alpha / 2, hits, trials - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - alpha / 2, hits + 1, trials - hits)) if hits < trials else 1.0
     return low, high
+
+
+def _note(low: float | None, high: float | None, groups: int) -> str:
+    return TOO_FEW if groups < FEW_GROUPS else ALIKE if low == high else ""
 
 
 def _of(group_N: Sequence[str], kept_N: NDArray[np.bool_]) -> list[str]:

@@ -15,7 +15,7 @@ from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
 from residency.evaluate.records import ClassRate, Confusion, Examination, QuestionShown, SplitCount
 from residency.evaluate.verdict import judge_gains, tally_verdicts
 from residency.files import write_json, write_lines
-from residency.types import SPLITS, Question, Sample, Score, SplitName
+from residency.types import SPLITS, AnswerSpec, Question, Sample, Score, SplitName
 
 
 def evaluate_run(
@@ -158,6 +158,7 @@ def _show(answered: Answered) -> QuestionShown:
     return QuestionShown(
         id=spec.id,
         type=spec.type,
+        heading=_heading(spec),
         wording=spec.wording if isinstance(spec, Question) else "",
         unit=metric.unit,
         metric=metric.name,
@@ -165,6 +166,15 @@ def _show(answered: Answered) -> QuestionShown:
         is_part=answered.is_part,
         median_error=median_error(answered.truths, answered.answers["own"]) if number else None,
     )
+
+
+def _heading(spec: AnswerSpec) -> str:
+    if not isinstance(spec, Question):
+        return spec.id.partition(".")[2] or spec.id
+    if spec.headings:
+        return spec.headings[0]
+    before, colon, _ = spec.wording.partition(":")
+    return before if colon and len(before) <= 60 else spec.wording[:60]
 
 
 def _confuse(answered: Answered, of: str = "own") -> Confusion:
@@ -188,7 +198,7 @@ def annotated_categories(evidence: Evidence) -> set[str]:
 
 
 def count_splits(evidence: Evidence) -> Iterator[SplitCount]:
-    """Yield what each split holds (of several folds: the first, and the pooled test); then the images without answers."""
+    """Yield what each split holds (of several folds: the first, and the pooled test), then what has no answers."""
     if evidence.dataset.splits:
         for split in SPLITS:
             fold = evidence.folds[0] if evidence.folds else 0

@@ -66,7 +66,7 @@ def predict_majority(
 def predict_floor(
     train: Sequence[Sample],
     test: Sequence[Sample],
-    features: Mapping[str, Floats],
+    features: Mapping[str, NDArray[Any]],
     method: Probe,
     questionnaire: Questionnaire | None,
     split: SplitName = "test",
@@ -92,7 +92,9 @@ def predict_floor(
     return _predict(method, fitted, train, test, questionnaire, split, fold)
 
 
-def linear_probe(features_ND: Floats, answers: Sequence[Answer], asked_MD: Floats, spec: AnswerSpec) -> list[Answer]:
+def linear_probe(
+    features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
+) -> list[Answer]:
     """Fit a linear model of standardized features to the answers and return its answers to the asked images.
 
     Choice and text: logistic regression with balanced classes; ordinal: the median of its class probabilities; set:
@@ -112,7 +114,7 @@ def linear_probe(features_ND: Floats, answers: Sequence[Answer], asked_MD: Float
 
 
 def nearest_neighbours(
-    features_ND: Floats, answers: Sequence[Answer], asked_MD: Floats, spec: AnswerSpec
+    features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
 ) -> list[Answer]:
     """Return what the 5 nearest training images (cosine) answer together, the nearer the heavier."""
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -126,7 +128,7 @@ def nearest_neighbours(
 
 
 def _fit_numbers(
-    model: Any, features_ND: Floats, answers: Sequence[Answer], asked_MD: Floats, spec: AnswerSpec
+    model: Any, features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
 ) -> list[Answer]:
     values_N = np.array([answer.value for answer in answers if isinstance(answer, Quantity)])
     if len(values_N) < 2:
@@ -136,7 +138,7 @@ def _fit_numbers(
 
 
 def _fit_names(
-    model: Any, features_ND: Floats, answers: Sequence[Answer], asked_MD: Floats, spec: AnswerSpec
+    model: Any, features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
 ) -> list[Answer]:
     if spec.type == "set":
         members = sorted({name for answer in answers for name in names_of(answer)})
@@ -159,7 +161,7 @@ def _fit_names(
 
 
 def _probabilities(
-    model: Any, features_ND: Floats, labels_N: NDArray[Any], asked_MD: Floats
+    model: Any, features_ND: NDArray[Any], labels_N: NDArray[Any], asked_MD: NDArray[Any]
 ) -> tuple[Floats, NDArray[Any]]:
     model.fit(features_ND, labels_N)
     return np.asarray(model.predict_proba(asked_MD)), np.asarray(model[-1].classes_)

@@ -47,9 +47,10 @@ def read_run(run: Path, data: Path | None = None, split: SplitName = "test") -> 
         UserError: no such run, no predictions by the tuned model, or the dataset is not found.
         CheckFailed: unreadable lines, predictions of unknown samples, or a sample predicted twice.
     """
-    if not (run / "config.yaml").is_file():
+    folders = run_folders(run)
+    config = next((file for folder in (run, *folders) if (file := folder / "config.yaml").is_file()), None)
+    if config is None:
         raise UserError(f"{run} is not a run", found="no config.yaml", do="name a folder that `residency train` wrote")
-    folders = fold_folders(run) or [run]
     files = sorted(file for folder in folders for file in (folder / "predictions").glob(f"{split}.*.jsonl"))
     if not any(file.name == f"{split}.own.jsonl" for file in files):
         raise UserError(
@@ -57,7 +58,7 @@ def read_run(run: Path, data: Path | None = None, split: SplitName = "test") -> 
             found=[file.name for file in files] or "no predictions",
             do=f"residency predict {run} --split {split} --as all",
         )
-    return _collect(run.name, run, split, files, load_recipe(run / "config.yaml"), data)
+    return _collect(run.name, run, split, files, load_recipe(config), data)
 
 
 def read_siblings(file: Path, data: Path | None = None) -> Evidence:
@@ -78,10 +79,12 @@ def read_siblings(file: Path, data: Path | None = None) -> Evidence:
     return _collect(folder.name if recipe else file.name, folder, split, files, recipe, data)
 
 
-def fold_folders(run: Path) -> list[Path]:
-    """Return a run's `fold-k/` folders that hold predictions, in order of k."""
-    found = [folder for folder in run.glob("fold-*") if (folder / "predictions").is_dir()]
-    return sorted(found, key=lambda folder: int(folder.name.removeprefix("fold-")))
+def run_folders(run: Path) -> list[Path]:
+    """Return the folders that hold a run's predictions: its own, else its `fold-k/` folders in order of k."""
+    folds = [folder for folder in run.glob("fold-*") if (folder / "predictions").is_dir()]
+    if (run / "predictions").is_dir() or not folds:
+        return [run]
+    return sorted(folds, key=lambda folder: int(folder.name.removeprefix("fold-")))
 
 
 def _collect(

@@ -114,6 +114,8 @@ class QuestionShown(Record):
 
     id: str
     type: str
+    heading: str
+    """A few words that name the question."""
     wording: str = ""
     unit: str = ""
     metric: str

@@ -1,0 +1,89 @@
+"""How samples were answered in; a few right and wrong answers with small pictures out, drawn by seed, not by hand."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from residency.data.dataset import Dataset
+from residency.evaluate.records import Mark, QuestionShown
+
+SIDE, QUALITY, MOST = 160, 72, 24
+
+
+@dataclass(frozen=True)
+class Card:
+    """One answer as shown; `picture` is a JPEG data URI (None: the image could not be read)."""
+
+    question: str
+    category: str
+    verdict: str
+    truth: str
+    answer: str
+    picture: str | None
+    image: str
+
+
+def pick_cards(
+    marks: Sequence[Mark], questions: Sequence[QuestionShown], dataset: Dataset | None, seed: int = 0
+) -> list[Card]:
+    """Return up to 24 cards: for each question as many right as wrong answers where there are both."""
+    rng = np.random.default_rng(seed)
+    images = {sample.id: sample.image for sample in dataset.samples} if dataset else {}
+    asked = [question for question in questions if not question.is_part]
+    each = max(1, MOST // (2 * max(1, len(asked))))
+    cards = []
+    for question in asked:
+        own = [mark for mark in marks if mark.of == "own" and mark.question == question.id]
+        right = [mark for mark in own if _is_right(mark, question)]
+        wrong = [mark for mark in own if not _is_right(mark, question)]
+        for pool in (wrong, right):
+            for at in rng.permutation(len(pool))[:each]:
+                mark = pool[int(at)]
+                cards.append(_make_card(mark, question, dataset, images.get(mark.id, "")))
+    return cards[:MOST]
+
+
+def draw_thumbnail(dataset: Dataset, image: str) -> str | None:
+    """Return an image of the dataset as a JPEG data URI of at most 160 px a side (None: it cannot be read)."""
+    try:
+        with Image.open(dataset.folder / image) as file:
+            file.draft("RGB", (SIDE, SIDE))
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, Image.DecompressionBombError):
+        return None
+    picture.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _is_right(mark: Mark, question: QuestionShown) -> bool:
+    if mark.credit is not None:
+        return mark.credit == 1
+    return mark.error is not None and abs(mark.error) <= (question.median_error or 0.0)
+
+
+def _make_card(mark: Mark, question: QuestionShown, dataset: Dataset | None, image: str) -> Card:
+    return Card(
+        question=question.heading,
+        category=mark.category or "",
+        verdict=_verdict(mark, question),
+        truth=mark.truth,
+        answer=mark.answer or "(could not be read)",
+        picture=draw_thumbnail(dataset, image) if dataset and image else None,
+        image=image,
+    )
+
+
+def _verdict(mark: Mark, question: QuestionShown) -> str:
+    if mark.credit is None:
+        return "unread" if mark.error is None else f"off by {abs(mark.error):.3g} {question.unit}"
+    if mark.credit == 1:
+        return "right"
+    if mark.error is not None and mark.answer is not None:
+        return f"off by {mark.error:.0f} {'rank' if mark.error == 1 else 'ranks'}"
+    return f"partly right ({mark.credit:.2f})" if mark.credit > 0 else "wrong"

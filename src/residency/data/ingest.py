@@ -10,15 +10,9 @@ from pathlib import Path
 
 from residency.data.dataset import Dataset, write_dataset
 from residency.data.duplicates import Twin, find_twins, join_groups
+from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
 from residency.data.images import index_images
-from residency.data.rows import (
-    Frame,
-    Gathered,
-    check_grouping,
-    folder_category,
-    pattern_group,
-    read_tables,
-)
+from residency.data.rows import read_tables
 from residency.data.sheet import read_sheet
 from residency.data.split import RATIOS, make_splits
 from residency.data.wording import LAYERS, Layer, Lexicon

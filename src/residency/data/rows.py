@@ -1,99 +1,19 @@
-"""Tables, an index of images and a questionnaire in, samples out, with every problem, flag and change on the way."""
+"""Tables and a frame in, samples out, with every problem, flag and change on the way."""
 
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
-from functools import cached_property
-from pathlib import Path, PurePosixPath
 
 from residency.data.columns import Column, by_role, match_columns, name_from
-from residency.data.images import ImageFile, ImageIndex
+from residency.data.frame import Change, Frame, Gathered, check_grouping, folder_category, pattern_group
+from residency.data.images import ImageFile
 from residency.data.normalize import AnswerReader
 from residency.data.quantity import plain_text, read_numbers
 from residency.data.sheet import Table, Value, cell_text
-from residency.data.wording import LAYERS, Layer, Lexicon
+from residency.data.wording import LAYERS, Lexicon
 from residency.errors import UserError
 from residency.questionnaire import render_answer
-from residency.types import Answer, Problem, Questionnaire, Record, Sample, Source, SplitName
-
-Grouping = Callable[[ImageFile, str | None], str | None]
-
-
-class Change(Record):
-    """One cell whose text was replaced by its canonical form; put `before` back to undo it."""
-
-    source: Source
-    question: str
-    before: str
-    after: str
-    layers: tuple[Layer, ...]
-
-
-@dataclass
-class Gathered:
-    """What reading the sources brought together; problems make their rows bad, flags are worth knowing only."""
-
-    samples: list[Sample] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    flags: list[Problem] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list)
-    cells: int = 0
-    seen: set[str] = field(default_factory=set)
-    """Names of images that some row, good or bad, speaks of."""
-    bad_rows: int = 0
-    split_of: dict[str, set[SplitName]] = field(default_factory=dict)
-    """The split that came with the data, by image name."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What holds for all rows: where images are, what is asked, how images are grouped, where the dataset will be."""
-
-    index: ImageIndex
-    questionnaire: Questionnaire
-    group_by: str
-    out: Path
-    layers: tuple[Layer, ...] = LAYERS
-
-    def image_path(self, image: ImageFile) -> str:
-        """Return the image's path as a sample holds it: relative to the dataset's folder."""
-        return self._upward + "/" + image.name
-
-    @cached_property
-    def _upward(self) -> str:
-        return Path(os.path.relpath(self.index.root.resolve(), self.out.resolve())).as_posix()
-
-
-def check_grouping(group_by: str) -> tuple[str, str]:
-    """Split `column:NAME`, `pattern:REGEX` or `image` into its kind and its argument.
-
-    Raises:
-        UserError: it is none of these, or the pattern is no regular expression.
-    """
-    kind, _, argument = group_by.partition(":")
-    if (kind == "image" and not argument) or (kind in ("column", "pattern") and argument):
-        try:
-            re.compile(argument if kind == "pattern" else "")
-        except re.error as error:
-            raise UserError(f"`{argument}` is no regular expression", found=error) from None
-        return kind, argument
-    raise UserError(
-        "say what must stay together in a split",
-        found=group_by or "nothing",
-        allowed=["column:NAME", "pattern:REGEX", "image (each image by itself: accepts the risk)"],
-        do="--group-by column:Patient",
-    )
-
-
-def pattern_group(pattern: str, name: str) -> str | None:
-    """Return what the pattern finds in an image's name (its path below the folder, if the pattern holds a slash)."""
-    found = re.search(pattern, name if "/" in pattern else PurePosixPath(name).name)
-    if not found:
-        return None
-    return (found[1] if found.re.groups else found[0]) or None
+from residency.types import Answer, Problem, Sample
 
 
 def read_tables(tables: Sequence[Table], frame: Frame) -> Gathered:
@@ -327,13 +247,3 @@ class _TableReader:
                 Change(source=place, question=column.question, before=written, after=after, layers=layers)
             )  # fmt: skip
         return answer, parts
-
-
-def folder_category(image: ImageFile, categories: Lexicon) -> str | None:
-    """Return the category that the image's folder names; any folder's name where the questionnaire lists none."""
-    if not image.folder:
-        return None
-    if not categories.names:
-        return image.folder
-    found = categories.find(image.folder)
-    return found.name if found else None

@@ -21,6 +21,8 @@ BOOKS = (".xlsx", ".xlsm")
 TEXTS = (".csv", ".tsv", ".txt")
 MAX_UNPACKED = 1 << 30
 """Bytes a workbook may unpack to; more is taken for a zip bomb."""
+_KINDS = (str, int, float, datetime, date, time, timedelta)
+_IMAGE = re.compile(r"\W*(image|file|img)[\s_\-]*(name|id|path|file)?\W*", re.I)
 _HEADING_ROWS = 10
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 
@@ -132,9 +134,10 @@ def _read_book(path: Path, data: bytes) -> list[Table]:
         for (row, column), cell in sheet._cells.items():
             if cell.value is None or (isinstance(cell.value, str) and not cell.value.strip()):
                 continue
-            values[row][column] = cell.value
+            value = cell.value
+            values[row][column] = value if isinstance(value, _KINDS) else str(value)
             if cell.data_type in ("f", "e"):
-                faults[row, column] = _bad_cell(table, row, column, cell.data_type, cell.value)
+                faults[row, column] = _bad_cell(table, row, column, cell.data_type, value)
         for area in sheet.merged_cells.ranges:
             for row, column in area.cells:
                 message = f"cells {area.coord} are merged: whose value it is cannot be told"
@@ -206,15 +209,12 @@ def _with_headings(grid: Table) -> Table:
 
 
 def _names_image(value: Value) -> bool:
-    return isinstance(value, str) and bool(
-        re.fullmatch(r"\W*(image|file|img)[\s_\-]*(name|id|path|file)?\W*", value, re.I)
-    )
+    return isinstance(value, str) and _IMAGE.fullmatch(value) is not None
 
 
 def _open_elsewhere(path: Path) -> bool:
-    return any(
-        (path.parent / name).exists() for name in (f"~${path.name}", f"~${path.name[2:]}", f".~lock.{path.name}#")
-    )
+    marks = (f"~${path.name}", f"~${path.name[2:]}", f".~lock.{path.name}#")
+    return any((path.parent / mark).exists() for mark in marks)
 
 
 def _flag_open(path: Path) -> Problem:

@@ -75,7 +75,7 @@ def group_strata(samples: Sequence[Sample]) -> dict[str, Counter[str]]:
 def deal_groups(
     strata: Mapping[str, Mapping[str, int]], shares: Sequence[float], rng: np.random.Generator
 ) -> list[tuple[str, ...]]:
-    """Deal groups to splits so that each holds its share of every stratum; a split with a share gets a group at least."""
+    """Deal groups to splits so that each holds its share of every stratum; none stays empty."""
     groups = sorted(strata)
     kinds = sorted({kind for counts in strata.values() for kind in counts})
     counts_GK = np.array([[strata[group].get(kind, 0) for kind in kinds] for group in groups], dtype=float)

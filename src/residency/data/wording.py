@@ -54,9 +54,11 @@ class Lexicon:
         self._exact = frozenset(self.names)
         self._names = {split_words(name): name for name in self.names}
         self._wordings = dict(self._names)
-        for option in options:
-            for synonym in option.synonyms:
-                self._wordings.setdefault(split_words(synonym), option.name)
+        synonyms = [(split_words(synonym), option.name) for option in options for synonym in option.synonyms]
+        doubtful = {words for words, name in synonyms if dict(synonyms)[words] != name}
+        for words, name in synonyms:
+            if words not in doubtful:
+                self._wordings.setdefault(words, name)
         self._sorted: dict[tuple[str, ...], str | None] = {}
         for words, name in self._wordings.items():
             key = tuple(sorted(words))
@@ -109,14 +111,14 @@ class Lexicon:
             if abs(len(self._joined[target]) - len(joined)) > budget:
                 continue
             cost = self._cost(words, joined, target, budget)
-            if cost is not None and cost < best.get(name, (9, False)):
-                best[name] = cost
+            if cost is not None:
+                edits, moved = cost
+                best[name] = min(best.get(name, (9, True)), (edits, moved or target not in self._names))
         ranked = sorted(best.items(), key=lambda item: item[1])
         if not ranked or (len(ranked) > 1 and ranked[1][1][0] == ranked[0][1][0]):
             return None
-        name, (_, moved) = ranked[0]
-        other: tuple[Layer, ...] = ("vocabulary",) if moved or name not in self._names.values() else ()
-        return Found(name, frozenset(("space", "spelling", *other)))
+        name, (_, reworded) = ranked[0]
+        return Found(name, frozenset(("space", "spelling", "vocabulary") if reworded else ("space", "spelling")))
 
     def _cost(
         self, words: tuple[str, ...], joined: str, target: tuple[str, ...], budget: int

@@ -1,0 +1,1 @@
+"""Ultrasound: simulated studies, and augmentations that keep what the answers say true."""

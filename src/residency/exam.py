@@ -1,6 +1,6 @@
-"""Put a trained run to the test: a run folder in, the test split's predictions in every way and the floors' out."""
+"""Put a run to the test: a recipe or a run folder in, the test split's predictions in every way and the floors' out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.errors import UserError
-from residency.evaluate.floors import predict_floor
+from residency.evaluate.floors import Probe, predict_floor
 from residency.files import write_lines
 from residency.models.registry import Opened, open_model, open_run
 from residency.predict import (
@@ -24,11 +24,12 @@ from residency.predict import (
     write_mean_image,
     write_predictions,
 )
+from residency.preflight import Preflight
 from residency.progress import track
-from residency.train import select_samples
-from residency.types import MODES, Floor, Mode, Record, Sample, SplitName
+from residency.train import Trained, select_samples, train_run
+from residency.types import MODES, Mode, Record, Sample, SplitName
 
-FLOORS: tuple[Floor, ...] = ("probe", "knn")
+FLOORS: tuple[Probe, ...] = ("probe", "knn")
 
 
 class Predicted(Record):
@@ -36,7 +37,14 @@ class Predicted(Record):
 
     files: tuple[str, ...]
     made: int
-    not_run: dict[str, str] = {}
+    not_run: dict[str, str]
+
+
+class Examined(Record):
+    """A fold that was trained and put to the test."""
+
+    trained: Trained | None
+    predicted: Predicted | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,26 @@ class Exam:
     split: SplitName
     fold: int
     candidates: dict[str, Candidates]
+
+
+def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], None]) -> Examined:
+    """Train a fold, unless it is trained already, and answer its test split in every way."""
+    trained = None
+    if not (run / "adapter").is_dir():
+
+        def show(preflight: Preflight) -> None:
+            for check in preflight.checks:
+                say(f"  preflight {check.name}: {'ok' if check.passed else 'FAILED'}: {check.detail}")
+
+        trained = train_run(recipe, run, fold, show)
+        best = "" if trained.best_score is None else f", best validation score {trained.best_score:.3f}"
+        say(f"  trained {trained.steps} steps ({trained.stopped}){best}")
+        if trained.stopped == "interrupted":
+            return Examined(trained=trained, predicted=None)
+    predicted = predict_run(run)
+    for mode, reason in predicted.not_run.items():
+        say(f"  {mode}: not run: {reason}")
+    return Examined(trained=trained, predicted=predicted)
 
 
 def predict_run(
@@ -70,7 +98,8 @@ def predict_run(
     fold = recipe.fold if isinstance(recipe.fold, int) else 0
     exam = _set_exam(recipe, data, split, fold)
     folder = out or run / "predictions"
-    files, made, not_run = [], 0, {}
+    files: list[str] = []
+    made, not_run = 0, dict[str, str]()
     for mode in modes:
         path = folder / f"{split}.{mode}.jsonl"
         try:
@@ -89,7 +118,7 @@ def predict_model(model: str, data: Path, out: Path, split: SplitName = "test") 
     """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates."""
     exam = _set_exam(Recipe(name="base", data=data, model=model), None, split, 0)
     opened = open_model(model)
-    return Predicted(files=(str(out),), made=_answer_mode(opened, exam, "base", out, out.parent))
+    return Predicted(files=(str(out),), not_run={}, made=_answer_mode(opened, exam, "base", out, out.parent))
 
 
 def tower_features(opened: Opened, images: Sequence[str]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class Asked:
 
     model: str
     mode: Mode
-    split: SplitName | str
+    split: SplitName | Literal["all"]
     fold: int = 0
 
 
@@ -256,4 +256,3 @@ def candidates_of(questionnaire: Questionnaire | None, training: Sequence[Sample
     questions: Sequence[Question] = questionnaire.questions if questionnaire else ()
     offered = {question.id: offer_candidates(question, training) for question in questions}
     return {id: candidates for id, candidates in offered.items() if candidates}
-

@@ -163,9 +163,7 @@ def _label(sample: Sample) -> str:
     return " | ".join(sample.answer) if isinstance(sample.answer, tuple) else str(sample.answer or sample.suffix)
 
 
-def _decode_labels(
-    opened: Opened, samples: Sequence[Sample], batch: Batch
-) -> tuple[tuple[dict[str, str], ...], Check]:
+def _decode_labels(opened: Opened, samples: Sequence[Sample], batch: Batch) -> tuple[tuple[dict[str, str], ...], Check]:
     """Decode what the loss counts, and compare it with the answers."""
     assert batch.labels_BT is not None
     tokenizer = opened.loaded.processor.tokenizer
@@ -236,7 +234,7 @@ def _check_overfit(opened: Opened, batch: Batch) -> Check:
         loss = summed.total / summed.count
         losses.append(float(loss))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     for parameter, data in zip(trained, before, strict=True):
         parameter.data.copy_(data)

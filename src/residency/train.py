@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import transformers
+from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -29,8 +30,6 @@ from residency.predict import Asked, Candidates, answer_samples, candidates_of
 from residency.preflight import Preflight, require_passed, run_preflight
 from residency.types import Questionnaire, Record, Sample
 from residency.ultrasound.augment import augment_image
-
-from PIL import Image  # isort: skip
 
 
 class Trained(Record):
@@ -102,11 +101,13 @@ def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Pref
         CheckFailed: the preflight did not hold; nothing was trained.
     """
     recipe = recipe.model_copy(update={"fold": fold})
-    _claim_folder(recipe, run)
+    claim_folder(recipe, run)
     dataset = load_dataset(recipe.data)
     material = gather_material(recipe, dataset, fold)
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
-    apply_plan(opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed)
+    apply_plan(
+        opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed
+    )
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
         preflight = run_preflight(opened, recipe, material.train, material.val)
@@ -134,6 +135,9 @@ def last_checkpoint(run: Path) -> Path | None:
 class RunTrainer(Trainer):
     """transformers' Trainer over a family: token-weighted loss, images shared by questions, validation by answers."""
 
+    optimizer: Any
+    control: Any
+
     def __init__(self, opened: Opened, recipe: Recipe, run: Path, material: Material) -> None:
         self.opened, self.recipe, self.run_folder, self.material = opened, recipe, run, material
         self.candidates: dict[str, Candidates] = candidates_of(material.questionnaire, material.train)
@@ -160,7 +164,9 @@ class RunTrainer(Trainer):
             seed=settings.seed,
         )
         loader: DataLoader[Any] = DataLoader(
-            cast(TorchDataset[Any], Draws(self.material.train)), batch_sampler=cast(Any, batches), collate_fn=self._encode_draws
+            cast(TorchDataset[Any], Draws(self.material.train)),
+            batch_sampler=cast(Any, batches),
+            collate_fn=self._encode_draws,
         )
         return self.accelerator.prepare(loader)
 
@@ -173,7 +179,9 @@ class RunTrainer(Trainer):
                 if not parameter.requires_grad:
                     continue
                 part = part_of(family, name)
-                rate = settings.part_learning_rates.get(part, settings.learning_rate) if part else settings.learning_rate
+                rate = (
+                    settings.part_learning_rates.get(part, settings.learning_rate) if part else settings.learning_rate
+                )
                 decay = settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
@@ -212,7 +220,9 @@ class RunTrainer(Trainer):
             summed = caption_loss(output.logits_BTV, batch.labels_BT)
             total, count = total + float(summed.total), count + float(summed.count)
         asked = Asked(self.recipe.name, "own", "val", int(self.recipe.fold))
-        answers = answer_samples(opened, self.material.val, self.material.questionnaire, self.candidates, asked, settings)
+        answers = answer_samples(
+            opened, self.material.val, self.material.questionnaire, self.candidates, asked, settings
+        )
         score, by_question = validation_score(self.material.val, list(answers), self.material.questionnaire)
         opened.loaded.model.train()
         return total / count, score, by_question
@@ -312,7 +322,7 @@ def _precision(recipe: Recipe) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _claim_folder(recipe: Recipe, run: Path) -> None:
+def claim_folder(recipe: Recipe, run: Path) -> None:
     """Write config.yaml, or make sure that the one there says the same."""
     config, text = run / "config.yaml", dump_recipe(recipe)
     if config.is_file() and config.read_text(encoding="utf-8") != text:

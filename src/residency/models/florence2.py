@@ -54,6 +54,23 @@ class Florence2:
     ) -> Batch:
         """Encode as Florence-2 was trained: image tokens, `<s>words</s>`; the answer is `<s>answer</s>`."""
         pictures, image_of = read_images(samples, images)
+        pixels_MCHW = loaded.processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        return self.encode_texts(loaded, samples, pixels_MCHW, image_of, with_answers=with_answers)
+
+    def encode_texts(
+        self,
+        loaded: Loaded,
+        samples: Sequence[Sample],
+        pixels_MCHW: torch.Tensor,
+        image_of: Sequence[int],
+        *,
+        with_answers: bool,
+    ) -> Batch:
+        """Encode prompts and answers beside pixels that are ready.
+
+        Raises:
+            UserError: a prompt is longer than the model reads.
+        """
         tokenizer = loaded.processor.tokenizer
         prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
         image_ids = [tokenizer.image_token_id] * loaded.processor.num_image_tokens
@@ -68,8 +85,10 @@ class Florence2:
         labels_BT = None
         if with_answers:
             labels_BT, _ = _padded(_token_ids(tokenizer, [sample.suffix or "" for sample in samples]), IGNORED)
+            if labels_BT.shape[1] > limit:
+                raise UserError(f"an answer is {labels_BT.shape[1]} tokens long", allowed=f"{limit}", do="shorten it")
         return Batch(
-            pixels_MCHW=loaded.processor.image_processor(pictures, return_tensors="pt")["pixel_values"],
+            pixels_MCHW=pixels_MCHW,
             image_of_B=torch.tensor(image_of),
             prompt_BS=prompt_BS,
             prompt_mask_BS=mask_BS,

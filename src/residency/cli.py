@@ -1,0 +1,272 @@
+"""The `residency` command: arguments in, one call each, and what it did, wrote, and what comes next out."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from residency import NOT_FOR_DIAGNOSIS, __version__
+from residency.errors import UserError
+from residency.types import MODES, Mode, Score, SplitName
+
+HELP = f"""Train, examine and serve small vision-language models on medical images with few annotations.
+
+From a spreadsheet and a folder of images to an examined model:
+
+\b
+  residency ingest --sheet answers.xlsx --images images --questionnaire fetal8 \\
+                   --group-by column:Patient --out dataset
+  residency audit dataset                    what was found wrong: dataset/audit.html
+  residency train recipes/fetal8-nano.yaml data=dataset
+  residency evaluate runs/fetal8-nano        scores with intervals by patient
+  residency report runs/fetal8-nano          one page: runs/fetal8-nano/report.html
+
+No data at hand: `residency demo` does all of it on simulated studies, offline.
+
+{NOT_FOR_DIAGNOSIS}
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+out_console, error_console = (
+    Console(soft_wrap=True, highlight=False),
+    Console(stderr=True, soft_wrap=True, highlight=False),
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few minutes less: fewer patients, one epoch.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job on simulated studies, offline, with the embedded model: studies to report."""
+    from residency.demo import run_demo
+
+    _tell(run_demo(out, quick=quick, say=_say), as_json, lines=("report",))
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    patients: Annotated[
+        int, typer.Option(min=1, help="How many simulated patients; each has one to six images.")
+    ] = 100,
+    seed: Seed = 0,
+    site: Annotated[
+        str | None, typer.Option(help="One site's machines and wording; left out, all training sites.")
+    ] = None,
+    messy: Annotated[bool, typer.Option("--messy", help="Plant the defects of real answer sheets.")] = False,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Image side in pixels.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Simulate fetal ultrasound studies and their answer sheet, with the ground truth beside."""
+    from residency.ultrasound.phantom import write_phantom
+
+    summary = write_phantom(out, patients=patients, seed=seed, site=site, messy=messy, size=size)
+    sheet = f"--sheet {out}/answers.xlsx --images {out}/images --questionnaire fetal8 --group-by column:Patient"
+    _tell(summary, as_json, next=f"residency ingest {sheet} --out dataset")
+
+
+@app.command()
+def ingest(
+    images: Annotated[Path, typer.Option(help="Folder of images, any depth; or a report folder with its JSONL files.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder; it appears whole or not at all.")],
+    group_by: Annotated[
+        str,
+        typer.Option(help="What a split must not tear apart: column:NAME, pattern:REGEX, or image (accepts the risk)."),
+    ],
+    sheet: Annotated[Path | None, typer.Option(help="Answers: .xlsx, .csv, .tsv, or .jsonl.")] = None,
+    questionnaire: Annotated[
+        str | None, typer.Option(help="fetal8 or a YAML file; left out, a draft is written for you to edit.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=1, help="1: train, val, test. More: folds for cross-validation.")] = 1,
+    seed: Seed = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and record them.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile a spreadsheet and images into a checked dataset with splits that do not leak. Sources are only read."""
+    from residency.data.ingest import ingest as compile_dataset
+
+    summary = compile_dataset(
+        sheet, images, questionnaire, out, group_by, folds=folds, seed=seed, skip_bad=skip_bad, replace=replace
+    )
+    _tell(summary, as_json)
+
+
+@app.command()
+def audit(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")], as_json: Json = False) -> None:
+    """Check a dataset again and write its page; exit 1 on any overlap between splits."""
+    from residency.data.audit import audit_dataset
+
+    _tell(audit_dataset(dataset), as_json, next=f"residency train RECIPE data={dataset}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (see recipes/).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in train.epochs=3 or fold=all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model as a recipe says, prove it before the first step, and answer the test split in every way.
+
+    The same command goes on with a run that was cut off. Ctrl-C ends with a checkpoint.
+    """
+    from residency.config import load_recipe
+    from residency.exam import examine_fold
+    from residency.train import run_folders
+
+    asked = load_recipe(recipe, overrides or [])
+    done = f"residency evaluate {asked.out / asked.name}"
+    results = []
+    for fold, run in run_folders(asked):
+        _say(f"{run}: fold {fold}")
+        results.append(examine_fold(asked, run, fold, say=_say))
+        if results[-1].predicted is None:
+            _say(f"interrupted; a checkpoint is kept. Go on with: residency train {recipe} {' '.join(overrides or [])}")
+            raise typer.Exit(130)
+    folds = {"folds": [json.loads(result.model_dump_json()) for result in results]}
+    _tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A run folder, or a base model's short name or folder.")],
+    data: Annotated[Path | None, typer.Option(help="Another dataset than the run's.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
+    mode: Annotated[Mode | Literal["all"], typer.Option("--as", help="One way of answering, or all five.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder for the predictions; left out, the run's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a split: as tuned, as the base, with a blank image, another patient's image, another question."""
+    from residency.exam import predict_model, predict_run
+
+    if (Path(model) / "config.yaml").is_file():
+        modes: tuple[Mode, ...] = MODES if mode == "all" else (mode,)
+        result = predict_run(Path(model), data=data, split=split, modes=modes, floors=mode == "all", out=out)
+        _tell(result, as_json, next=f"residency evaluate {model}")
+        return
+    if data is None:
+        raise UserError(f"{model} is not a run, so --data must name a dataset")
+    _tell(predict_model(model, data, out or Path("predictions"), split), as_json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a predictions file.")],
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score predictions by question with 95% intervals by group, beside base, majority, blind, shuffled and mute."""
+    from residency.evaluate.examine import evaluate_file, evaluate_run
+
+    examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data)
+    if as_json:
+        _tell(examination, True)
+        return
+    out_console.print(_score_table(examination))
+    out_console.print(examination.tallied.sentence(), markup=False)
+    out_console.print(f"next: residency report {run}", markup=False)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder that was evaluated.")], as_json: Json = False
+) -> None:
+    """Write the run's report: one page, self-contained, for a clinician to read."""
+    from residency.report.page import write_report
+
+    page = write_report(run)
+    _tell({"report": str(page)}, as_json, next=f"open {page} in a browser")
+
+
+@app.command()
+def pretrain(
+    studies: Annotated[list[Path], typer.Argument(help="Folders of `residency phantom`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model; the same command goes on after a stop.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 16 images.")] = 2000,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the embedded model from nothing on simulated studies (hours, or minutes on a GPU)."""
+    from residency.pretrain.nano import Pretraining, pretrain_nano
+
+    _tell(pretrain_nano(studies, out, Pretraining(steps=steps, seed=seed)), as_json)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"residency {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _say(line: str) -> None:
+    """Tell a person: on standard error, so that --json keeps standard output to itself."""
+    error_console.print(line, markup=False)
+
+
+def _tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[str, ...] = ()) -> None:
+    """Print a result: as JSON, or a line for each field that says something, and the command that comes next."""
+    values = json.loads(result.model_dump_json()) if isinstance(result, BaseModel) else result
+    if as_json:
+        sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        return
+    for key, value in values.items():
+        if value not in (None, (), [], {}) and (not lines or key in lines):
+            out_console.print(f"{key.replace('_', ' ')}: {_short(value)}", markup=False)
+    if next:
+        out_console.print(f"next: {next}", markup=False)
+
+
+def _score_table(examination: Any) -> Table:
+    """Return the primary score of each question with its interval, beside base, blind and the floors."""
+    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn")
+    primary = {q.id: q.metric for q in examination.questions}
+    found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
+    table = Table("question", "score", *columns, box=None)
+    for question in examination.questions:
+        cells = [_score_cell(found.get((question.id, name))) for name in columns]
+        table.add_row(question.id, question.metric, *cells)
+    return table
+
+
+def _score_cell(score: Score | None) -> str:
+    if score is None or score.value is None:
+        return "-"
+    interval = "" if score.low is None or score.of != "own" else f" [{score.low:.2f}, {score.high:.2f}]"
+    return f"{score.value:.2f}{interval}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        shown = [_short(item) for item in value[:8]]
+        return "\n  " + "\n  ".join(shown) + (f"\n  and {len(value) - 8} more" if len(value) > 8 else "")
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+    return str(value)
+
+
+def main() -> None:
+    """Run the command; a user's error is told in words, with exit code 1 (a check) or 2 (the call)."""
+    try:
+        app()
+    except UserError as error:
+        error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
+        raise SystemExit(error.exit_code) from None

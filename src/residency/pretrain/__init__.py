@@ -1,0 +1,1 @@
+"""Training nano from nothing: simulated studies in, the embedded model out."""

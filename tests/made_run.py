@@ -44,7 +44,9 @@ def make_run(
         write_json(inner / "preflight.json", make_preflight())
         write_text(inner / "metrics.jsonl", make_metrics(rng))
         for mode, accuracy in modes.items():
-            made = [make_prediction(dataset, sample, mode, accuracy, fold, rng) for sample in dataset.split("test", fold)]
+            made = [
+                make_prediction(dataset, sample, mode, accuracy, fold, rng) for sample in dataset.split("test", fold)
+            ]
             write_lines(inner / "predictions" / f"test.{mode}.jsonl", made)
     return run
 
@@ -67,7 +69,9 @@ def make_dataset(folder: Path, rng: np.random.Generator, groups: int, folds: int
 def cut(names: list[str], folds: int) -> tuple[Fold, ...]:
     if folds == 1:
         third = len(names) // 3
-        return (Fold(train=tuple(names[: -third - 5]), val=tuple(names[-third - 5 : -third]), test=tuple(names[-third:])),)
+        return (
+            Fold(train=tuple(names[: -third - 5]), val=tuple(names[-third - 5 : -third]), test=tuple(names[-third:])),
+        )
     made = []
     for fold in range(folds):
         test = names[fold::folds]
@@ -107,7 +111,9 @@ def true_answers(question: Question, category: str, rng: np.random.Generator) ->
             found = tuple(names[3].split("|"))
             numbers = {part.id: part for part in question.parts}
             return found, {
-                f"q4.{name}": Quantity(value=round(float(rng.uniform(20, 60)), 1), unit=numbers[f"q4.{name}"].unit or "")
+                f"q4.{name}": Quantity(
+                    value=round(float(rng.uniform(20, 60)), 1), unit=numbers[f"q4.{name}"].unit or ""
+                )
                 for name in found
                 if f"q4.{name}" in numbers
             }
@@ -166,11 +172,16 @@ def make_preflight() -> dict[str, object]:
         "parameters": {
             "trainable": 402_432,
             "total": 10_734_592,
-            "by_part": {"vision": 0, "projector": 66_048, "language": 336_384},
+            "by_part": {
+                "vision": {"trainable": 0, "total": 3_371_008},
+                "projector": {"trainable": 66_048, "total": 66_048},
+                "language": {"trainable": 336_384, "total": 7_297_536},
+            },
         },
-        "prompt_leak": {"leaks": False, "bag_of_words": 0.21, "majority": 0.20},
+        "prompt_leak": {"q3": {"majority": 0.20, "words": 0.21}},
+        "prompt_columns": [],
         "memory_mb": 812,
-        "labels": ["<s> liver, stomach, umbilical vein </s>", "good image quality"],
+        "labels": [{"prompt": "Image Quality: Assess the quality.", "learned": "good image quality</s>"}],
     }
 
 

@@ -11,6 +11,7 @@ from residency.types import SPLITS, Score
 
 IMBALANCED = 0.9
 UNPARSED = 0.05
+FLOORS = ("probe", "knn")
 MEANS = {
     "majority": "the most frequent training answer",
     "base": "the model before fine-tuning",
@@ -39,7 +40,7 @@ def find_doubts(
     yield from _blindness(verdicts)
     for answered in answers:
         yield from _imbalance(answered)
-        yield from _silence(answered)
+    yield from _silence(answers)
     for other in ("base", "majority", "probe", "knn"):
         if worse := [v.question for v in verdicts if v.against == other and v.outcome == "worse"]:
             yield Warned(
@@ -52,11 +53,10 @@ def _leaks(evidence: Evidence) -> Iterator[Warned]:
     splits = evidence.dataset.splits
     if splits is None or evidence.split not in SPLITS:
         return
-    examined = {made.id: made.fold for made in evidence.predictions.get("own", [])}
-    trained = {fold: splits.folds[fold].split_of() for fold in set(examined.values())}
-    leaked = sorted(
-        {s.group for s in evidence.samples if s.id in examined and trained[examined[s.id]][s.group] != evidence.split}
-    )
+    group_of = {sample.id: sample.group for sample in evidence.dataset.samples}
+    split_of = [fold.split_of() for fold in splits.folds]
+    made = evidence.predictions.get("own", [])
+    leaked = sorted({g for m in made if split_of[m.fold].get(g := group_of[m.id]) != evidence.split})
     if leaked:
         yield Warned(
             kind="leak",
@@ -79,18 +79,22 @@ def _prompts(evidence: Evidence) -> Iterator[Warned]:
 
 
 def _absences(evidence: Evidence, answers: Sequence[Answered]) -> Iterator[Warned]:
-    if absent := [mode for mode in OTHERS if mode not in evidence.predictions]:
-        named = "; ".join(f"{mode} ({MEANS[mode]})" for mode in absent)
-        yield Warned(kind="not-run", message=f"Not run: {named}.")
-    for answered in answers:
-        for mode, missing in answered.missing.items():
-            if missing and not answered.is_part and mode != "majority":
-                yield Warned(
-                    kind="missing-predictions",
-                    question=answered.spec.id,
-                    message=f"{missing} of {len(answered.samples)} samples have no prediction ({mode}); "
-                    "they count as not answered. Run predict again: it goes on where it stopped.",
-                )
+    absent = [mode for mode in OTHERS if mode not in evidence.predictions]
+    for kind, modes in (
+        ("not-run", [mode for mode in absent if mode not in FLOORS]),
+        ("floor-not-run", [mode for mode in absent if mode in FLOORS]),
+    ):
+        if modes:
+            yield Warned(kind=kind, message="Not run: " + "; ".join(f"{mode} ({MEANS[mode]})" for mode in modes) + ".")
+    for mode in evidence.predictions:
+        whole = [answered for answered in answers if not answered.is_part]
+        missing = sum(answered.missing.get(mode, len(answered.samples)) for answered in whole)
+        if missing and mode not in ("majority", *FLOORS):
+            yield Warned(
+                kind="missing-predictions",
+                message=f"{missing} of {sum(len(answered.samples) for answered in whole)} answers were not predicted "
+                f"({mode}); they count as not answered. Run predict again: it goes on where it stopped.",
+            )
     unknown = sum(true_answer(sample) is None for sample in evidence.samples)
     if unknown:
         yield Warned(
@@ -122,28 +126,29 @@ def _imbalance(answered: Answered) -> Iterator[Warned]:
         yield Warned(
             kind="one-class",
             question=answered.spec.id,
-            message=f"Every examined answer is `{name}`: the other answers were not examined at all.",
+            message=f"every examined answer is “{name}”, so the other answers were not examined at all.",
         )
     elif share >= IMBALANCED:
         yield Warned(
             kind="imbalance",
             question=answered.spec.id,
-            message=f"{share:.0%} of the examined answers are `{name}`: accuracy says nothing here, "
+            message=f"{share:.0%} of the examined answers are “{name}”: accuracy says nothing here, "
             f"and {len(answered.truths) - count} cases stand for all the rest.",
         )
 
 
-def _silence(answered: Answered) -> Iterator[Warned]:
-    if "own" not in answered.answers:
-        return
-    unparsed = answered.unparsed("own")
-    if unparsed > UNPARSED * len(answered.truths):
-        treated = {"number": "left out of the error", "ordinal": "counted as the largest error"}
+def _silence(answers: Sequence[Answered]) -> Iterator[Warned]:
+    asked = [answered for answered in answers if "own" in answered.answers]
+    silent = [
+        f"{answered.spec.id} {answered.unparsed('own')} of {len(answered.truths)}"
+        for answered in asked
+        if answered.unparsed("own") > UNPARSED * len(answered.truths)
+    ]
+    if silent:
         yield Warned(
             kind="unparsed",
-            question=answered.spec.id,
-            message=f"{unparsed} of {len(answered.truths)} answers could not be read; "
-            f"they are {treated.get(answered.spec.type, 'counted as wrong')}.",
+            message=f"Answers of the tuned model that could not be read: {_listed(silent)}. A missing number is left "
+            "out of the error, a missing rank counts as the largest error, all else counts as wrong.",
         )
 
 

@@ -102,6 +102,7 @@ def _collect(
         for made in read_lines(file, Prediction):
             predictions.setdefault(made.mode, []).append(made)
     _check_ids(predictions, known, files[0])
+    predictions = _with_folds_of(dataset, predictions)
     folds = tuple(sorted({made.fold for found in predictions.values() for made in found}))
     samples = _expected(dataset, known, split, folds, predictions)
     if split in SPLITS and dataset.splits:
@@ -127,6 +128,21 @@ def _find_dataset(folder: Path, recipe: Recipe | None, data: Path | None) -> Dat
             return load_dataset(path)
     found = [str(path) for path in tried] or "no dataset named"
     raise UserError("the dataset that these predictions answer is not found", found=found, do="name it with --data")
+
+
+def _with_folds_of(dataset: Dataset, predictions: dict[str, list[Prediction]]) -> dict[str, list[Prediction]]:
+    """Return the predictions with folds that the dataset has; one with a plain split has its own, whatever the run's.
+
+    Raises:
+        UserError: predictions of a fold that a dataset of several folds does not have.
+    """
+    count = len(dataset.splits.folds) if dataset.splits else 0
+    beyond = sorted({made.fold for found in predictions.values() for made in found if count and made.fold >= count})
+    if not beyond:
+        return predictions
+    if count > 1:
+        raise UserError(f"{dataset.folder} has no such fold", found=beyond, allowed=f"0 to {count - 1}")
+    return {mode: [made.model_copy(update={"fold": 0}) for made in found] for mode, found in predictions.items()}
 
 
 def _expected(
@@ -160,14 +176,14 @@ def _check_ids(predictions: dict[str, list[Prediction]], known: dict[str, Sample
 
 
 def _majority(dataset: Dataset, samples: tuple[Sample, ...], split: str, folds: tuple[int, ...]) -> list[Prediction]:
-    """Return the majority answers, each fold's from its own training split."""
-    made: list[Prediction] = []
-    for fold in folds:
-        named: SplitName = "val" if split == "val" else "train" if split == "train" else "test"
-        groups = set(getattr(dataset.splits.folds[fold], named)) if dataset.splits else set()
-        asked = [sample for sample in samples if sample.group in groups]
-        made += predict_majority(dataset.split("train", fold), asked, dataset.questionnaire, named, fold)
-    return made
+    """Return the majority answers of the training splits.
+
+    Of several folds it is one answer over all their training splits: what is commonest in one fold's training split
+    is by construction rarer in its test split, so an answer a fold would score below what any constant does.
+    """
+    train = [sample for fold in folds for sample in dataset.split("train", fold)]
+    named: SplitName = "val" if split == "val" else "train" if split == "train" else "test"
+    return predict_majority(train, samples, dataset.questionnaire, named)
 
 
 def _hash_evidence(data: Path, files: list[Path], predictions: dict[str, list[Prediction]], run: Path) -> Hashes:

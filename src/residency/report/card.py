@@ -1,5 +1,6 @@
 """An evaluated run in, the model card `adapter/README.md` out: what it is, what it scored, what it is not for."""
 
+import json
 from pathlib import Path
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
@@ -40,7 +41,7 @@ def render_card(shown: Shown) -> str:
         [
             "---",
             "library_name: peft",
-            f"base_model: {base}",
+            f"base_model: {json.dumps(base)}",
             "tags: [residency, medical-imaging, research-only]",
             "---",
             f"# {examination.run}",

@@ -10,7 +10,7 @@ from residency.evaluate.records import Examination
 
 Gravity = Literal["grave", "serious", "mild"]
 GRAVE = {"leak", "prompt-leak", "preflight-failed", "dataset-changed"}
-MILD = {"not-run", "no-truth", "unparsed", "one-class"}
+MILD = {"floor-not-run", "no-truth", "one-class"}
 ACCEPTED = {
     "prompt-leak": "the words of the question alone may answer it (accepted risk `prompt-leak`)",
     "group-by-image": "patients are unknown, so images of one patient may stand in training and test alike "
@@ -37,7 +37,7 @@ def gather_cautions(
     found += [(risk, f"Accepted risk: {ACCEPTED.get(risk, risk)}.") for risk in (recipe.accept if recipe else ())]
     for preflight in preflights:
         found += _preflight(preflight)
-    names = {question.id: f"{question.id} {question.heading}" for question in examination.questions}
+    names = {q.id: q.id if q.is_part else f"{q.id} {q.heading}" for q in examination.questions}
     for warned in examination.warnings:
         place = f"{names.get(warned.question, warned.question)}: " if warned.question else ""
         found.append((warned.kind, place + warned.message))

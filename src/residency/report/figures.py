@@ -33,14 +33,14 @@ def draw_strip(
     high: float | None,
     *,
     strong: bool = False,
-    zero: float | None = None,
+    beside: float | None = None,
 ) -> Markup:
-    """Return a dot on a line with its interval; `zero` draws a mark to compare with (the tuned model's value, or 0)."""
+    """Return a dot on a line with its interval; `beside` draws a dotted mark at a value to compare with."""
     middle = STRIP_HEIGHT / 2
     colour = MARK if strong else SOFT
     parts = [_line(EDGE, middle, STRIP_WIDTH - EDGE, middle, "#dfe5ea", 1)]
-    if zero is not None:
-        parts.append(_line(scale.place(zero), 1, scale.place(zero), STRIP_HEIGHT - 1, "#9aa7b3", 1, "2 2"))
+    if beside is not None:
+        parts.append(_line(scale.place(beside), 1, scale.place(beside), STRIP_HEIGHT - 1, "#7d8b98", 1.5, "2 2"))
     if low is not None and high is not None:
         parts.append(_line(scale.place(low), middle, scale.place(high), middle, colour, 3 if strong else 2))
     if value is not None:

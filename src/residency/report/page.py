@@ -106,12 +106,20 @@ def render_page(shown: Shown) -> str:
         subset_rows=show_subsets(examination),
         curves=draw_curves(shown.metrics),
         cards=pick_cards(shown.marks, examination.questions, shown.dataset, examination.seed),
-        preflight=shown.preflights[0] if shown.preflights else {},
+        preflight=_proofs(shown.preflights),
         parts=_parts(shown.preflights),
         audit=flatten(shown.audit),
         versions=_versions(),
         commands=_commands(shown),
     )
+
+
+def _proofs(preflights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the first fold's checks, decoded labels and memory; what a preflight does not hold is empty."""
+    first = preflights[0] if preflights else {}
+    checks = [{"name": "", "passed": False, "detail": ""} | dict(check) for check in first.get("checks") or ()]
+    labels = [list(row.values()) if isinstance(row, Mapping) else [row] for row in first.get("labels") or ()]
+    return {"checks": checks, "labels": labels, "memory_mb": first.get("memory_mb")}
 
 
 def _parts(preflights: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:

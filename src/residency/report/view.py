@@ -1,6 +1,6 @@
 """An examination in; the rows and texts of the page's tables out. It only picks and formats what was computed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -8,11 +8,13 @@ from markupsafe import Markup
 from residency.evaluate.doubt import MEANS
 from residency.evaluate.read import OTHERS
 from residency.evaluate.records import ClassRate, Confusion, Examination, QuestionShown, Verdict
+from residency.evaluate.verdict import outcome_of
 from residency.report.figures import Scale, draw_strip
 from residency.types import Score
 
 NAMES = {"own": "tuned model", **{other: other for other in OTHERS}, "base": "base model", "knn": "nearest neighbours"}
-OUTCOMES = {"better": "better", "tie": "not shown", "worse": "worse", "not run": "not run"}
+OUTCOMES = {"better": "better", "tie": "unclear", "worse": "worse", "not run": "not run"}
+SIDE = ("majority", "blind", "base", "probe")
 SMALL_UNITS = {"", "ranks"}
 
 
@@ -31,12 +33,24 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One sub-answer in a line: its name, what is scored, of how many, and the value and interval of each answerer."""
+
+    name: str
+    metric: str
+    count: str
+    cells: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Block:
     """One question (or sub-answer) with its rows, further metrics, confusions and class rates."""
 
     question: QuestionShown
     metric: str
+    scale: Scale
     rows: tuple[Row, ...]
+    parts: tuple[Part, ...]
     notes: tuple[str, ...]
     further: tuple[tuple[str, str], ...]
     confusion: Confusion | None
@@ -52,17 +66,25 @@ class Line:
     metric: str
     value: str
     count: str
-    strip: Markup
+    strip: Markup | None
     outcomes: tuple[tuple[str, str], ...]
 
 
 def show_blocks(examination: Examination) -> list[Block]:
-    """Return every question and sub-answer in order."""
-    whole = [score for score in examination.scores if score.subset == "all"]
+    """Return every question in order, with its sub-answers."""
+    scores: dict[str, list[Score]] = {}
+    for score in examination.scores:
+        if score.subset == "all":
+            scores.setdefault(score.question, []).append(score)
+    parts: dict[str, list[Part]] = {}
+    for question in examination.questions:
+        if question.is_part:
+            parts.setdefault(question.id.partition(".")[0], []).append(_part(question, scores.get(question.id, [])))
     confusions = {confusion.question: confusion for confusion in examination.confusions}
     return [
-        _block(question, [s for s in whole if s.question == question.id], examination, confusions.get(question.id))
+        _block(question, scores.get(question.id, []), parts.get(question.id, []), confusions.get(question.id))
         for question in examination.questions
+        if not question.is_part
     ]
 
 
@@ -70,15 +92,14 @@ def show_overview(examination: Examination, blocks: Sequence[Block]) -> list[Lin
     """Return a line a question (not a sub-answer)."""
     lines = []
     for block in blocks:
-        if block.question.is_part:
-            continue
-        own = block.rows[0]
+        own, majority = block.rows[0].score, next((row.score for row in block.rows if row.of == "majority"), None)
         verdicts = {
             verdict.against: verdict for verdict in examination.verdicts if verdict.question == block.question.id
         }
-        count = f"{own.score.n} answers, {own.score.groups} groups" if own.score else ""
+        count = f"{own.n} answers, {own.groups} groups" if own else ""
+        strip = _strip(block.scale, own, majority, strong=True)
         outcomes = tuple((other, outcome_word(verdicts.get(other))) for other in ("majority", "blind", "base"))
-        lines.append(Line(block.question, block.metric, own.value, count, own.strip or Markup(""), outcomes))
+        lines.append(Line(block.question, block.metric, block.rows[0].value, count, strip, outcomes))
     return lines
 
 
@@ -96,14 +117,14 @@ def show_categories(examination: Examination) -> tuple[list[QuestionShown], list
     return asked, rows
 
 
-def show_subsets(examination: Examination) -> list[tuple[str, list[str]]]:
+def show_subsets(examination: Examination) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the scores of annotated and never-annotated categories, a row each (none: they are not told apart)."""
     asked = [question for question in examination.questions if not question.is_part]
     rows = []
     for subset, name in (("annotated=yes", "annotated in training"), ("annotated=no", "never annotated in training")):
         found = {score.question: score for score in examination.scores if score.of == "own" and score.subset == subset}
         if found or subset == "annotated=no":
-            rows.append((name, [format_score(found.get(q.id), q.unit) for q in asked]))
+            rows.append((name, [split_score(found.get(q.id), q.unit) for q in asked]))
     return rows
 
 
@@ -113,67 +134,95 @@ def outcome_word(verdict: Verdict | None) -> str:
 
 
 def format_value(value: float | None, unit: str, *, sign: bool = False) -> str:
-    """Return a value in two decimals, or three digits with its unit (`not scored`: there is none)."""
+    """Return a value in two decimals, with its unit if it is one of measure (`not scored`: there is none)."""
     if value is None:
         return "not scored"
-    if unit in SMALL_UNITS:
-        return f"{value:+.2f}" if sign else f"{value:.2f}"
-    return f"{value:+.3g} {unit}" if sign else f"{value:.3g} {unit}"
+    text = f"{value:.2f}" if unit in SMALL_UNITS or abs(value) < 10 else f"{value:.1f}"
+    text += "" if unit in SMALL_UNITS else f" {unit}"
+    plus = "+" if sign and value > 0 else ""
+    return plus + text.replace("-", "\N{MINUS SIGN}", 1)
+
+
+def split_score(score: Score | None, unit: str, *, sign: bool = False) -> tuple[str, str]:
+    """Return a score's value and its 95% interval as texts."""
+    if score is None or score.value is None:
+        return "–", ""
+    value = format_value(score.value, unit, sign=sign)
+    if score.low is None or score.high is None:
+        return value, ""
+    low, high = (format_value(end, unit, sign=sign).removesuffix(f" {unit}") for end in (score.low, score.high))
+    return value, f"[{low}, {high}]"
 
 
 def format_score(score: Score | None, unit: str, *, sign: bool = False) -> str:
-    """Return a score with its 95% interval, and the exact one where it stands beside it."""
-    if score is None or score.value is None:
-        return "–"
-    text = format_value(score.value, unit, sign=sign)
-    if score.low is not None and score.high is not None:
-        low, high = (
-            format_value(end, "" if unit in SMALL_UNITS else unit, sign=sign) for end in (score.low, score.high)
-        )
-        text += f" [{low.removesuffix(f' {unit}')}, {high.removesuffix(f' {unit}')}]"
-    return text
+    """Return a score's value with its 95% interval behind it."""
+    return " ".join(split_score(score, unit, sign=sign)).strip()
 
 
 def _block(
-    question: QuestionShown, scores: list[Score], examination: Examination, confusion: Confusion | None
+    question: QuestionShown, scores: Sequence[Score], parts: Sequence[Part], confusion: Confusion | None
 ) -> Block:
     primary = {score.of: score for score in scores if score.metric == question.metric}
     gains = {score.of.removeprefix("own-"): score for score in scores if score.of.startswith("own-")}
-    scale = _scale(question, list(primary.values()))
-    own = primary.get("own")
-    rows = []
-    for of in ("own", *OTHERS):
-        score, gain = primary.get(of), gains.get(of)
-        if score is None and (question.is_part or of in ("probe", "knn")):
-            continue
-        strip = (
-            draw_strip(scale, score.value, score.low, score.high, strong=of == "own", zero=own.value if own else None)
-            if score
-            else None
-        )
-        what = "" if of == "own" else MEANS[of]
-        rows.append(Row(of, NAMES[of], what, strip, score, format_score(score, question.unit) if score else "not run",
-                        format_score(gain, question.unit, sign=True) if gain else "", _outcome(gain)))  # fmt: skip
-    further = [
-        (score.metric, format_score(score, question.unit if score.metric == "bias" else ""))
-        for score in scores
-        if score.of == "own" and score.metric != question.metric
-    ]
-    if question.median_error is not None:
-        further.insert(0, ("median absolute error", format_value(question.median_error, question.unit)))
-    rates = (
-        tuple((r, _share(r.precision), _share(r.recall), _share(r.f1)) for r in confusion.rates) if confusion else ()
-    )
-    shades = tuple(_shade(row) for row in confusion.counts) if confusion else ()
+    scale, own = _scale(question, list(primary.values())), primary.get("own")
     return Block(
-        question, _metric_words(question), tuple(rows), tuple(_notes(own, question)), tuple(further), confusion, shades,
-        rates,
-    )  # fmt: skip
+        question=question,
+        metric=_metric_words(question),
+        scale=scale,
+        rows=tuple(
+            Row(
+                of=of,
+                name=NAMES[of],
+                what=MEANS.get(of, ""),
+                strip=_strip(scale, primary.get(of), own, strong=of == "own"),
+                score=primary.get(of),
+                value=format_score(primary[of], question.unit) if of in primary else "not run",
+                gain=format_score(gains[of], question.unit, sign=True) if of in gains else "",
+                outcome=OUTCOMES[outcome_of(gains[of])] if of in gains else "",
+            )
+            for of in ("own", *OTHERS)
+        ),
+        parts=tuple(parts),
+        notes=tuple(_notes(own, question)),
+        further=tuple(_further(question, scores)),
+        confusion=confusion,
+        shades=tuple(_shade(row) for row in confusion.counts) if confusion else (),
+        rates=tuple((rate, _share(rate.precision), _share(rate.recall), _share(rate.f1)) for rate in confusion.rates)
+        if confusion
+        else (),
+    )
+
+
+def _part(question: QuestionShown, scores: Sequence[Score]) -> Part:
+    primary = {score.of: score for score in scores if score.metric == question.metric}
+    own = primary.get("own")
+    return Part(
+        name=question.heading,
+        metric=_metric_words(question),
+        count="; ".join(_notes(own, question)),
+        cells=tuple(split_score(primary.get(of), question.unit) for of in ("own", *SIDE)),
+    )
+
+
+def _strip(scale: Scale, score: Score | None, beside: Score | None, *, strong: bool) -> Markup | None:
+    if score is None:
+        return None
+    mark = beside.value if beside else None
+    return draw_strip(scale, score.value, score.low, score.high, strong=strong, beside=mark)
+
+
+def _further(question: QuestionShown, scores: Sequence[Score]) -> Iterator[tuple[str, str]]:
+    if question.median_error is not None:
+        yield "median absolute error", format_value(question.median_error, question.unit)
+    for score in scores:
+        if score.of == "own" and score.metric != question.metric:
+            yield score.metric, format_score(score, question.unit if score.metric == "bias" else "")
 
 
 def _metric_words(question: QuestionShown) -> str:
     unit = f" in {question.unit}" if question.unit else ""
-    return f"{question.metric}{unit}, {'higher' if question.higher_is_better else 'lower'} is better"
+    metric = question.metric[0].upper() + question.metric[1:]
+    return f"{metric}{unit}, {'higher' if question.higher_is_better else 'lower'} is better"
 
 
 def _scale(question: QuestionShown, scores: Sequence[Score]) -> Scale:
@@ -181,12 +230,6 @@ def _scale(question: QuestionShown, scores: Sequence[Score]) -> Scale:
         return Scale(0, 1)
     ends = [end for score in scores for end in (score.value, score.high) if end is not None]
     return Scale(0, max(ends, default=1) or 1)
-
-
-def _outcome(gain: Score | None) -> str:
-    if gain is None or gain.value is None or gain.low is None or gain.high is None:
-        return ""
-    return "better" if gain.low > 0 else "worse" if gain.high < 0 else "not shown"
 
 
 def _notes(own: Score | None, question: QuestionShown) -> list[str]:
@@ -198,7 +241,7 @@ def _notes(own: Score | None, question: QuestionShown) -> list[str]:
             question.type, "counted as wrong"
         )
         notes.append(f"{own.unparsed} could not be read, {treated}")
-    if own.unscored:
+    if own.unscored > own.unparsed or (own.unscored and question.type != "number"):
         notes.append(f"{own.unscored} not scored")
     if own.note:
         notes.append(own.note)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from made_run import CATEGORIES
+from residency.data.dataset import load_dataset
+from residency.evaluate.floors import linear_probe, majority_answer, nearest_neighbours, predict_floor, predict_majority
+from residency.types import Answer, AnswerSpec, Option, Quantity
+
+NAMES = ("low", "medium", "good")
+CHOICE = AnswerSpec(id="q", type="choice", options=tuple(Option(name=name) for name in NAMES))
+
+
+def of_type(kind: str) -> AnswerSpec:
+    return CHOICE.model_copy(update={"type": kind, "unit": "mm" if kind == "number" else None})
+
+
+def test_majority_by_answer_type() -> None:
+    assert majority_answer(CHOICE, ["good", "low", "low", "good"]) == "low"  # a tie: the vocabulary's order
+    assert majority_answer(of_type("ordinal"), ["low", "good", "good", "medium", "medium"]) == "medium"
+    assert majority_answer(of_type("set"), [("b", "a"), ("a", "b"), ("a",)]) == ("a", "b")
+    numbers = [Quantity(value=value, unit="mm") for value in (1, 2, 100)]
+    assert majority_answer(of_type("number"), numbers) == Quantity(value=2, unit="mm")
+    assert majority_answer(of_type("text"), ["x", "y", "y"]) == "y"
+    with pytest.raises(ValueError, match="no training answers"):
+        majority_answer(CHOICE, [])
+
+
+@pytest.mark.parametrize("answer", [linear_probe, nearest_neighbours])
+def test_probes_read_what_features_hold(answer: object) -> None:
+    assert callable(answer)
+    rng = np.random.default_rng(0)
+    rank_N = rng.integers(3, size=160)
+    features_ND = rng.normal(size=(160, 16))
+    features_ND[:, :3] += 6 * np.eye(3)[rank_N]
+    seen, asked = slice(0, 100), slice(100, 160)
+
+    def right(kind: str, answers: list[Answer]) -> float:
+        given = answer(features_ND[seen], answers[seen], features_ND[asked], of_type(kind))
+        return float(np.mean([a == b for a, b in zip(given, answers[asked], strict=True)]))
+
+    names: list[Answer] = [NAMES[rank] for rank in rank_N]
+    assert right("choice", names) > 0.9
+    assert right("ordinal", names) > 0.9
+    assert right("text", names) > 0.9
+    assert right("set", [("low",) if rank == 0 else ("low", "good") if rank == 1 else () for rank in rank_N]) > 0.9
+    numbers: list[Answer] = [Quantity(value=10.0 * rank, unit="mm") for rank in rank_N]
+    given = answer(features_ND[seen], numbers[seen], features_ND[asked], of_type("number"))
+    assert np.mean([abs(a.value - b.value) for a, b in zip(given, numbers[asked], strict=True)]) < 4
+
+
+def test_a_single_training_answer_is_given() -> None:
+    features_ND = np.random.default_rng(0).normal(size=(4, 3))
+    assert linear_probe(features_ND, ["low"] * 4, features_ND, CHOICE) == ["low"] * 4
+    assert linear_probe(features_ND, [()] * 4, features_ND, of_type("set")) == [()] * 4
+    assert linear_probe(features_ND, [("low",)] * 4, features_ND, of_type("set")) == [("low",)] * 4
+
+
+def test_floors_answer_every_question_with_its_parts(made_run) -> None:  # type: ignore[no-untyped-def]
+    dataset = load_dataset(made_run.parents[1] / "dataset")
+    train, test = dataset.split("train"), dataset.split("test")
+    rng = np.random.default_rng(0)
+    features = {
+        s.image: np.eye(5)[CATEGORIES.index(s.category or "")] + 0.1 * rng.normal(size=5) for s in (*train, *test)
+    }
+    majority = predict_majority(train, test, dataset.questionnaire)
+    probe = predict_floor(train, test, features, "probe", dataset.questionnaire)
+    for made in (majority, probe):
+        assert {m.id for m in made} == {s.id for s in test}
+        assert all(m.parsed is not None for m in made)
+        assert any("q4.AC" in m.parts for m in made)
+    truths = {s.id: s.answer for s in test if s.question == "q3"}
+    assert np.mean([m.parsed == truths[m.id] for m in probe if m.id in truths]) == 1
+    assert {m.mode for m in probe} == {"probe"}

@@ -64,6 +64,7 @@ class Canvas:
         echo_db: scatterers' strength, (RADIAL, BEAMS).
         loss_db: two-way attenuation a mm, without bone.
         block_db: two-way attenuation a mm of what casts shadows.
+        coarse, fine, streaks: noise of unit variance, smooth over 14 mm, 3.5 mm, and 1.8 by 9 mm.
         glint: amplitude of specular interfaces as the beam meets them.
     """
 
@@ -72,8 +73,9 @@ class Canvas:
         self.tissue_loss_db = loss_db
         self.x, self.y = fan.places
         shape = (RADIAL, BEAMS)
-        self.coarse = _smooth_noise(rng, 14.0, fan)
-        self.fine = _smooth_noise(rng, 3.5, fan)
+        self.coarse = _smooth_noise(rng, 14.0, 14.0, fan)
+        self.fine = _smooth_noise(rng, 3.5, 3.5, fan)
+        self.streaks = _smooth_noise(rng, 1.8, 9.0, fan)
         self.echo_db = np.zeros(shape, np.float32)
         self.loss_db = np.full(shape, loss_db, np.float32)
         self.block_db = np.zeros(shape, np.float32)
@@ -89,15 +91,16 @@ class Canvas:
         soft: float = 0.5,
         mix: float = 1.0,
         texture: tuple[float, float] = (0.0, 0.0),
+        streaks: float = 0.0,
         loss: float = 1.0,
         block: float = 0.0,
         cover: bool = True,
     ) -> None:
         """Fill a shape with tissue of `db`, its edge `soft` mm wide.
 
-        `mix` below 1 lets the old tissue through; `texture` is the dB of coarse and fine patchiness, `loss` the
-        attenuation relative to soft tissue, `block` further dB a mm that shadow what lies behind. The interfaces
-        and bones that lay there go, unless `cover` is False.
+        `mix` below 1 lets the old tissue through; `texture` is the dB of coarse and fine patchiness, `streaks` that
+        of fibres across the beam, `loss` the attenuation relative to soft tissue, `block` further dB a mm that
+        shadow what lies behind. The interfaces and bones that lay there go, unless `cover` is False.
         """
         window = self._window(pose, shape, soft)
         if window is None:
@@ -105,6 +108,8 @@ class Canvas:
         u, v = pose.to_local(self.x[window], self.y[window])
         weight = np.clip(np.float32(0.5) - shape.distance(u, v) / np.float32(soft), 0, 1) * np.float32(mix)
         value = db + texture[0] * self.coarse[window] + texture[1] * self.fine[window]
+        if streaks:
+            value = value + np.float32(streaks) * np.maximum(self.streaks[window] - np.float32(0.4), 0)
         self.echo_db[window] += weight * (value - self.echo_db[window])
         self.loss_db[window] += weight * (np.float32(loss * self.tissue_loss_db) - self.loss_db[window])
         if cover:
@@ -208,11 +213,11 @@ class Canvas:
         return (rows, columns) if rows.stop - rows.start > 1 and columns.stop - columns.start > 1 else None
 
 
-def _smooth_noise(rng: Generator, scale_mm: float, fan: Fan) -> Grid:
-    """Return noise of unit variance, smooth over `scale_mm`, (RADIAL, BEAMS)."""
-    step = max(scale_mm / 3, 0.8)
+def _smooth_noise(rng: Generator, along_mm: float, across_mm: float, fan: Fan) -> Grid:
+    """Return noise of unit variance, smooth over these lengths along and across the beams, (RADIAL, BEAMS)."""
     width = 2 * fan.half_angle * (fan.radius_mm + fan.depth_mm / 2)
-    rows, columns = max(int(fan.depth_mm / step), 4), max(int(width / step), 4)
+    rows = min(max(int(fan.depth_mm * 3 / along_mm), 4), RADIAL)
+    columns = min(max(int(width * 3 / across_mm), 4), BEAMS)
     small = gaussian_filter(rng.standard_normal((rows, columns), np.float32), 1.3, mode="nearest")
     small /= small.std() + 1e-6
     return _stretch(_stretch(small, RADIAL, 0), BEAMS, 1)

@@ -23,8 +23,9 @@ class Settings:
     `axial_mm` and `lateral_mm` are the PSF's standard deviations at the focus, `focus` its depth (0 to 1),
     `widening` how much wider the beam is at the far end; `loss_db` soft tissue's two-way attenuation a mm, of which
     time gain gives back the share `compensation`; `floor_db` electronic noise, `haze` clutter and `echoes`
-    reverberation relative to the signal; `range_db` dynamic range, `gain_db`, `gamma` the gray curve; `smoothing`
-    (0 to 1) speckle reduction, `sharpening` edge enhancement; grays below `reject` (0 to 1) are black.
+    reverberation relative to the signal; `range_db` dynamic range, `gain_db`, `gamma` the gray curve, below
+    `reject` (0 to 1) black; `compounding` (0 to 1) the share of power averaged over neighbours, `smoothing` (0 to 1)
+    speckle reduction, `sharpening` edge enhancement.
     """
 
     axial_mm: float = 0.35
@@ -40,6 +41,7 @@ class Settings:
     gain_db: float = 0.0
     gamma: float = 1.1
     reject: float = 0.05
+    compounding: float = 0.5
     smoothing: float = 0.3
     sharpening: float = 0.4
 
@@ -77,7 +79,7 @@ def form_image(canvas: Canvas, settings: Settings, spoiled: Degradation, rng: Ge
     diffuse = np.float32(10) ** (canvas.echo_db / 20) * noise * np.float32(_noise_lift(canvas, settings))
     flicker = np.float32(0.8) + np.float32(0.25) * noise.real
     field = _blur(level * (diffuse + canvas.glint * flicker), canvas, settings)
-    envelope = np.abs(field)
+    envelope = _compound(np.abs(field), canvas, settings)
     envelope = _reverberate(envelope, settings, rng)
     envelope = envelope + np.float32(settings.haze) * _veil(envelope)
     floor = np.abs(noise[:, ::-1]) * np.float32(10) ** ((np.float32(settings.floor_db) + 0.7 * lift_db) / 20)
@@ -139,6 +141,15 @@ def _blur(field: Grid, canvas: Canvas, settings: Settings) -> Grid:
     return np.asarray(narrow * (1 - share) + wide * share * lift)
 
 
+def _compound(envelope: Grid, canvas: Canvas, settings: Settings) -> Grid:
+    """Return the envelope with power averaged over a speckle's size, which fills speckle's black zeros."""
+    axial, lateral, _ = _widths(canvas, settings)
+    rows, columns = 2 * round(1.4 * axial) + 1, 2 * round(1.2 * lateral) + 1
+    power = envelope * envelope
+    mean = uniform_filter1d(uniform_filter1d(power, rows, 0), columns, 1)
+    return np.sqrt(power + np.float32(settings.compounding) * (mean - power))
+
+
 def _reverberate(envelope: Grid, settings: Settings, rng: Generator) -> Grid:
     """Return the envelope with echoes of its near field repeated deeper, weaker each time."""
     shift = int(rng.uniform(0.03, 0.16) * RADIAL)
@@ -169,7 +180,7 @@ def _compress(envelope: Grid, settings: Settings, spoiled: Degradation) -> Grid:
 
 def _move(image: Grid, strength: float, rng: Generator) -> Grid:
     """Return the image smeared along a short path, as frames averaged over a movement."""
-    reach = 2.0 + 5.0 * strength
+    reach = 1.5 + 3.5 * strength
     angle = rng.uniform(0, np.pi)
     total = np.zeros_like(image)
     steps = 5

@@ -16,16 +16,18 @@ Range = tuple[float, float]
 class Look:
     """The range that each of a machine's settings is drawn from, and how its screen is laid out.
 
-    `radius_mm` and `opening_deg` are the probe's; `aspect` is the image's width by height; `zoom` above 1 cuts the
-    sector's borders off; `text` is where machine text stands (`left`, `right`, `top`, `none`), `ticks` the side of
-    the depth scale (`left`, `right`, `none`).
+    `radius_mm` and `opening_deg` are the probe's; `aspect` is the image's width by height; `whole` is the share of
+    images that show the whole sector, else the part fills the share `fill` of the height or width; `text` is where
+    machine text stands (`left`, `right`, `top`, `bottom`, `none`), `ticks` the side of the depth scale (`left`,
+    `right`, `top`, `none`).
     """
 
     machine: str
     radius_mm: Range = (35, 65)
     opening_deg: Range = (55, 80)
     aspect: Range = (1.0, 1.4)
-    zoom: Range = (0.95, 1.3)
+    fill: Range = (0.4, 0.95)
+    whole: float = 0.5
     axial_mm: Range = (0.22, 0.55)
     lateral_mm: Range = (0.55, 1.4)
     widening: Range = (1.3, 2.8)
@@ -38,6 +40,7 @@ class Look:
     gain_db: Range = (-9, 2)
     gamma: Range = (0.9, 1.8)
     reject: Range = (0.0, 0.2)
+    compounding: Range = (0.0, 1.0)
     smoothing: Range = (0.0, 0.9)
     sharpening: Range = (0.0, 0.9)
     text: str = "right"
@@ -94,8 +97,8 @@ class Site:
 MERIDIAN = Site(
     name="meridian",
     looks=(
-        Look("Meridian S4", smoothing=(0.4, 0.95), range_db=(52, 70), zoom=(1.0, 1.45), text="right", ticks="left"),
-        Look("Meridian V8", smoothing=(0.5, 1.0), sharpening=(0.3, 1.1), axial_mm=(0.2, 0.4), zoom=(1.05, 1.6)),
+        Look("Meridian S4", smoothing=(0.4, 0.95), range_db=(52, 70), whole=0.3, text="right", ticks="left"),
+        Look("Meridian V8", smoothing=(0.5, 1.0), sharpening=(0.3, 1.1), axial_mm=(0.2, 0.4), whole=0.1),
     ),
     style=Style(),
     annotators=("MA", "MB"),
@@ -138,7 +141,7 @@ SUMMIT = Site(
             "Cirrus P10", radius_mm=(45, 70), opening_deg=(60, 90), aspect=(1.2, 1.5), gamma=(1.0, 2.1), ticks="right"
         ),
         Look("Cirrus Q", opening_deg=(48, 65), range_db=(38, 52), gain_db=(-12, 0), text="top"),
-        Look("Cirrus L", radius_mm=(300, 900), opening_deg=(5, 13), zoom=(1.0, 1.2), text="none"),
+        Look("Cirrus L", radius_mm=(300, 900), opening_deg=(5, 13), whole=0.7, text="none"),
     ),
     style=Style(
         names={
@@ -200,7 +203,8 @@ HARBOUR = Site(
             radius_mm=(52, 60),
             opening_deg=(66, 74),
             aspect=(1.28, 1.34),
-            zoom=(1.05, 1.3),
+            fill=(0.55, 0.85),
+            whole=0.25,
             axial_mm=(0.28, 0.4),
             lateral_mm=(0.7, 1.1),
             range_db=(48, 62),

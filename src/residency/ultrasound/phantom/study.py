@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -107,6 +107,9 @@ def draw_image(
     settings = look.draw_settings(rng)
     plan = PLANNERS[category](subject, spoiled.off_plane, rng)
     fan, pose = _frame(plan, look, size, rng)
+    # Shallow views are scanned at a higher frequency, and so more finely.
+    fineness = float(np.clip(fan.depth_mm / 110, 0.4, 1.2))
+    settings = replace(settings, axial_mm=settings.axial_mm * fineness, lateral_mm=settings.lateral_mm * fineness)
     canvas = _paint(plan, category, subject, fan, pose, settings, rng)
     if spoiled.shadowing:
         _cast_shadow(canvas, pose, plan, spoiled.shadowing, rng)
@@ -155,11 +158,13 @@ def _frame(plan: Plan, look: Look, size: int, rng: Generator) -> tuple[Fan, Pose
     # Where the sector is too narrow for the part, it must lie deeper; a linear array shows what it can.
     needed = half_x * rng.uniform(0.85, 1.1) / np.sin(half_angle) - radius if radius < 200 else 0.0
     y = float(np.clip(max(y, needed), 12, 130))
-    depth = float(max(y + half_y * rng.uniform(1.02, 1.5) + rng.uniform(2, 25), 45))
-    zoom = float(rng.uniform(*look.zoom))
-    zoom = min(zoom, max(1.0, 0.52 * depth / (half_y + 1)))
+    depth = float(max(y + half_y * rng.uniform(1.02, 1.35) + rng.uniform(2, 35), 45))
+    aspect, zoom = float(rng.uniform(*look.aspect)), 1.0
+    if not pick_share(rng, look.whole):
+        # The part fills a share of the height or, where it is wide, of the width.
+        zoom = float(np.clip(rng.uniform(*look.fill) * depth / (2 * max(half_y, half_x / aspect)), 1.0, 3.0))
     x = float(rng.normal(0, 0.12) * half_x)
-    fan = set_fan(float(radius), depth, half_angle, size, float(rng.uniform(*look.aspect)), zoom, (x, y))
+    fan = set_fan(float(radius), depth, half_angle, size, aspect, zoom, (x, y))
     # Plans whose middle is not their origin say how far along u the middle lies.
     pose = Pose(0.0, 0.0, plan.turn, plan.mirrored)
     dx, dy = pose.to_probe(np.array([plan.middle]))[0]
@@ -176,7 +181,7 @@ def _paint(
     paint_mother(canvas, max(3.0, min(y - half_y, 45.0)) * rng.uniform(0.6, 0.95), rng)
     if plan.afloat:
         cavity = Cavity(x, y, half_x, half_y)
-        plenty = rng.gamma(2.0, 0.5)
+        plenty = rng.gamma(1.6, 0.55)
         fluid_mm = float(plenty * (6 + 10 * np.exp(-(((subject.weeks - 26) / 12) ** 2))))
         hematoma = subject.finding == "subchorionic hematoma"
         paint_cavity(canvas, cavity, fluid_mm=fluid_mm, weeks=subject.weeks, hematoma=hematoma, rng=rng)

@@ -35,7 +35,9 @@ def paint_mother(canvas: Canvas, thickness_mm: float, rng: Generator) -> None:
     depth, angle = canvas.fan.depths, canvas.fan.angles
     shares = np.sort(rng.uniform(0.1, 0.95, rng.integers(2, 5)))
     levels = rng.permutation(np.array([-9.0, -3.0, 1.0, -6.0, 3.0]))
-    canvas.echo_db += 2.5 * canvas.coarse + 1.5 * canvas.fine
+    canvas.echo_db += np.float32(rng.uniform(2, 7)) * canvas.coarse + np.float32(rng.uniform(0.5, 2.5)) * canvas.fine
+    canvas.echo_db += np.float32(rng.uniform(1, 9)) * np.maximum(canvas.streaks - np.float32(0.3), 0)
+    canvas.echo_db -= np.float32(rng.uniform(0, 6))
     previous = np.zeros_like(angle)
     for share, level in zip([*shares, 1.0], levels, strict=False):
         wave = rng.uniform(0.2, 1.6) * np.sin(angle * rng.uniform(2, 9) + rng.uniform(0, 6.3))
@@ -46,6 +48,8 @@ def paint_mother(canvas: Canvas, thickness_mm: float, rng: Generator) -> None:
         previous = border
     for _ in range(int(rng.integers(1, 7))):
         _paint_septum(canvas, thickness_mm, rng)
+    for _ in range(int(rng.integers(0, 3))):
+        _paint_bowel(canvas, rng)
     # Ring-down of the transducer's face.
     canvas.glint += np.exp(-((depth / np.float32(rng.uniform(0.8, 2.5))) ** 2)) * np.float32(10 ** rng.uniform(0.1, 1))
 
@@ -64,7 +68,7 @@ def paint_cavity(
         wobble,
     )
     wall = sac.grown(rng.uniform(4, 10))
-    canvas.fill(STILL, wall, rng.uniform(-5, 3), soft=3.0, texture=(2.0, 1.5))
+    canvas.fill(STILL, wall, rng.uniform(-5, 4), soft=3.0, texture=(3.0, 1.5), streaks=rng.uniform(0, 6))
     canvas.edge(STILL, wall, rng.uniform(4, 14), width=0.9)
     placenta = bool(rng.random() < 0.6)
     if placenta:
@@ -152,6 +156,17 @@ def _paint_septum(canvas: Canvas, thickness_mm: float, rng: Generator) -> None:
     x = rng.uniform(-30, 30)
     line = bend(((x - half, depth + rng.normal(0, 1.5)), (x, depth), (x + half, depth + rng.normal(0, 2))), 0.3, 5)
     canvas.strand(STILL, line, rng.uniform(4, 16), width=rng.uniform(0.3, 0.7))
+
+
+def _paint_bowel(canvas: Canvas, rng: Generator) -> None:
+    """Paint a bright curved face with a dirty shadow behind, deep beside the uterus: bowel gas or sacrum."""
+    fan = canvas.fan
+    depth, angle = rng.uniform(0.55, 1.0) * fan.depth_mm, rng.uniform(-1, 1) * fan.half_angle
+    x, y = (fan.radius_mm + depth) * np.sin(angle), (fan.radius_mm + depth) * np.cos(angle) - fan.radius_mm
+    half = rng.uniform(6, 22)
+    face = bend(((-half, rng.uniform(0, 8)), (0.0, 0.0), (half, rng.uniform(0, 8))), 0.4, 7)
+    pose = Pose(float(x), float(y), float(-angle + rng.normal(0, 0.3)))
+    canvas.strand(pose, face, rng.uniform(10, 22), width=rng.uniform(0.8, 2.0), block=rng.uniform(0.3, 1.5))
 
 
 def _paint_hematoma(canvas: Canvas, sac: Ellipse, rng: Generator) -> None:

@@ -47,8 +47,12 @@ class Head:
         scalp = skull.grown(rng.uniform(1.5, 3.5))
         canvas.fill(pose, scalp, rng.uniform(-8, -2), soft=0.8)
         canvas.edge(pose, scalp, rng.uniform(0, 8), width=0.4)
-        dark = rng.uniform(-21, -9)
-        canvas.fill(pose, skull, dark, soft=0.6, texture=(2.0, 3.0), loss=rng.uniform(0.5, 0.9))
+        dark = rng.uniform(-22, -11)
+        wisps = rng.uniform(3, 13)
+        canvas.fill(pose, skull, dark, soft=0.6, texture=(3.0, 3.0), streaks=wisps, loss=rng.uniform(0.5, 0.9))
+        core = Ellipse(rng.normal(0, 0.1) * self.a, 0.0, 0.55 * self.a, 0.45 * self.b)
+        bright = dark + rng.uniform(1, 7)
+        canvas.fill(pose, core, bright, soft=0.4 * self.b, texture=(2.0, 4.0), streaks=wisps, loss=0.7)
         self._paint_brain(canvas, pose, dark, rng)
         if self.off < 0.75:
             paint = {"trans-thalamic": self._thalami, "trans-cerebellum": self._cerebellum}

@@ -16,7 +16,7 @@ def paint_wall(canvas: Canvas, pose: Pose, skin: Ellipse, flesh_db: float, wall_
     canvas.fill(pose, skin, flesh_db + rng.uniform(-3, 3), soft=0.8, texture=(1.0, 1.5))
     canvas.edge(pose, skin, rng.uniform(8, 18), width=0.6, floor=rng.uniform(0.08, 0.3), graze=rng.uniform(0.2, 2.0))
     inner = skin.grown(-wall_mm)
-    canvas.fill(pose, inner, flesh_db, soft=0.8, texture=(2.0, 2.5))
+    canvas.fill(pose, inner, flesh_db, soft=0.8, texture=(3.0, 3.0), streaks=rng.uniform(0, 6))
     canvas.edge(pose, inner, rng.uniform(3, 11), width=0.5)
     return inner
 
@@ -166,7 +166,7 @@ class Thorax:
         canvas.name("thorax", pose, skin)
         for side in (-1, 1):
             lung = Ellipse(side * 0.48 * a, -0.05 * b, 0.38 * a, 0.66 * b, side * 0.1)
-            canvas.fill(pose, lung, flesh + rng.uniform(0, 5), soft=2.5, texture=(1.0, 2.0))
+            canvas.fill(pose, lung, flesh + rng.uniform(1, 7), soft=2.5, texture=(1.0, 2.0))
             canvas.name("lungs", pose, lung)
         size = 0.2 * a + 2.5
         self._heart(canvas, pose, flesh, rng)
@@ -184,15 +184,15 @@ class Thorax:
 
     def _heart(self, canvas: Canvas, pose: Pose, flesh: float, rng: Generator) -> None:
         a, (du, dv) = self.a, self.apex
-        centre = (0.14 * a, 0.14 * self.b)
-        scale = 0.44 * a
+        centre = (0.12 * a, 0.12 * self.b)
+        scale = 0.54 * a
         heart = Pose(*self._at(pose, *centre), self._angle(pose, du, dv), pose.mirrored)
-        clear, muscle = 1 - 0.6 * self.off, flesh - rng.uniform(3, 8)
+        clear, muscle = 1 - 0.6 * self.off, flesh - rng.uniform(1, 8)
         sac = Ellipse(0, 0, scale, 0.78 * scale, 0, ((3, 0.06, np.pi),))
         canvas.fill(heart, sac, muscle, soft=0.8, texture=(0.5, 2.0), loss=0.6)
         canvas.edge(heart, sac, rng.uniform(4, 13), width=0.6, floor=0.15)
         blood = -36 + 20 * self.off + rng.uniform(0, 8)
-        rooms = ((0.3, 0.3, 0.42, 0.21), (0.27, -0.3, 0.38, 0.22), (-0.45, 0.28, 0.25, 0.24), (-0.45, -0.3, 0.25, 0.26))
+        rooms = ((0.3, 0.3, 0.46, 0.23), (0.27, -0.3, 0.42, 0.24), (-0.5, 0.31, 0.3, 0.27), (-0.5, -0.32, 0.3, 0.29))
         for u, v, long, wide in rooms:
             room = Ellipse(u * scale, v * scale, long * scale, wide * scale, -0.15 * np.sign(u * v), ((3, 0.06, 2.0),))
             canvas.pool(heart, room, blood, soft=0.6)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,7 @@ out_console, error_console = (
     Console(stderr=True, soft_wrap=True, highlight=False),
 )
 
+Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
 
@@ -142,7 +144,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="A run folder, or a base model's short name or folder.")],
     data: Annotated[Path | None, typer.Option(help="Another dataset than the run's.")] = None,
     split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
-    mode: Annotated[Mode | Literal["all"], typer.Option("--as", help="One way of answering, or all five.")] = "all",
+    mode: Annotated[Way, typer.Option("--as", help="One way of answering, or all five.")] = "all",
     out: Annotated[Path | None, typer.Option(help="Folder for the predictions; left out, the run's own.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -265,6 +267,7 @@ def _short(value: Any) -> str:
 
 def main() -> None:
     """Run the command; a user's error is told in words, with exit code 1 (a check) or 2 (the call)."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     try:
         app()
     except UserError as error:

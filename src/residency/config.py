@@ -231,7 +231,16 @@ def _set_key(values: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign:
         raise UserError(f"`{override}` is not key=value", allowed="train.epochs=3")
-    _put(values, key.strip(), yaml.safe_load(value))
+    _put(values, key.strip(), _read_value(value))
+
+
+def _read_value(text: str) -> Any:
+    """Read YAML; a prompt's template, which looks like a mapping without values, stays text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, dict) and None in value.values() else value
 
 
 def _put(values: dict[str, Any], dotted: str, value: object) -> None:

@@ -26,7 +26,7 @@ from residency.predict import (
 )
 from residency.preflight import Preflight
 from residency.progress import track
-from residency.train import Trained, select_samples, train_run
+from residency.train import Trained, claim_folder, select_samples, train_run
 from residency.types import MODES, Mode, Record, Sample, SplitName
 
 FLOORS: tuple[Probe, ...] = ("probe", "knn")
@@ -63,6 +63,7 @@ class Exam:
 def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], None]) -> Examined:
     """Train a fold, unless it is trained already, and answer its test split in every way."""
     trained = None
+    claim_folder(recipe, run, fold)
     if not (run / "adapter").is_dir():
 
         def show(preflight: Preflight) -> None:

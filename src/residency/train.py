@@ -100,8 +100,7 @@ def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Pref
         UserError: the folder holds a run of another recipe.
         CheckFailed: the preflight did not hold; nothing was trained.
     """
-    recipe = recipe.model_copy(update={"fold": fold})
-    claim_folder(recipe, run)
+    recipe = claim_folder(recipe, run, fold)
     dataset = load_dataset(recipe.data)
     material = gather_material(recipe, dataset, fold)
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
@@ -322,14 +321,20 @@ def _precision(recipe: Recipe) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def claim_folder(recipe: Recipe, run: Path) -> None:
-    """Write config.yaml, or make sure that the one there says the same."""
+def claim_folder(recipe: Recipe, run: Path, fold: int) -> Recipe:
+    """Write config.yaml, or make sure that the one there says the same; returns the recipe of this fold.
+
+    Raises:
+        UserError: the folder holds a run of another recipe.
+    """
+    recipe = recipe.model_copy(update={"fold": fold})
     config, text = run / "config.yaml", dump_recipe(recipe)
     if config.is_file() and config.read_text(encoding="utf-8") != text:
         raise UserError(
             f"{run} holds a run of another recipe", do=f"choose another name (name=...), or remove the folder {run}"
         )
     write_text(config, text)
+    return recipe
 
 
 def _finish(trainer: RunTrainer, run: Path) -> Trained:

@@ -1,0 +1,160 @@
+"""Training through the installed command: killed and resumed, interrupted, refused, and frozen as planned."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from residency.data.dataset import Dataset, load_dataset, write_dataset
+from residency.types import Fold, Option, Question, Questionnaire, Splits
+from tests.contract.tiny import build_tiny_nano, draw_discs
+
+QUESTIONNAIRE = Questionnaire(
+    name="discs",
+    questions=(
+        Question(
+            id="side",
+            type="choice",
+            wording="Which side is bright?",
+            options=(Option(name="left side"), Option(name="right side")),
+        ),
+        Question(
+            id="size",
+            type="ordinal",
+            wording="How large is the disc?",
+            options=(Option(name="small disc"), Option(name="large disc")),
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, a dataset of discs in 24 groups, and a recipe."""
+    folder = tmp_path_factory.mktemp("bench")
+    build_tiny_nano(folder / "model")
+    ids = {question.wording: question.id for question in QUESTIONNAIRE.questions}
+    samples = tuple(
+        sample.model_copy(update={"question": ids[sample.prefix], "answer": sample.suffix})
+        for sample in draw_discs(folder / "images", images=24)
+    )
+    groups = sorted({sample.group for sample in samples})
+    fold = Fold(train=tuple(groups[:14]), val=tuple(groups[14:18]), test=tuple(groups[18:]))
+    write_dataset(
+        Dataset(folder / "data", samples, QUESTIONNAIRE, Splits(seed=0, method="by hand", folds=(fold,)))
+    )
+    recipe = {
+        "name": "discs",
+        "data": str(folder / "data"),
+        "model": str(folder / "model"),
+        "tune": {"lora": None, "train": ["vision", "projector", "language"]},
+        "train": {"epochs": 4, "batch_size": 4, "questions_per_image": 2, "save_steps": 3, "patience": 10},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def command(bench: Path, out: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "residency", "train", str(bench / "recipe.yaml"), f"out={out}", *overrides]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def losses(run: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.fixture(scope="module")
+def unbroken(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken")
+    subprocess.run(command(bench, out), check=True, env=environment(), capture_output=True, text=True)
+    return out / "discs"
+
+
+def wait_for_step(run: Path, step: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "metrics.jsonl").is_file() and max(losses(run), default=0) >= step:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no step {step}: {process.communicate()}")
+
+
+def test_a_run_killed_three_times_ends_with_the_same_losses(bench: Path, unbroken: Path, tmp_path: Path) -> None:
+    total = max(losses(unbroken))
+    for step in sorted(np.random.default_rng(time.time_ns()).choice(np.arange(2, total - 2), 3, replace=False)):
+        process = subprocess.Popen(command(bench, tmp_path), env=environment(), stderr=subprocess.PIPE, text=True)
+        wait_for_step(tmp_path / "discs", int(step), process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command(bench, tmp_path), check=True, env=environment(), capture_output=True)
+    assert losses(tmp_path / "discs") == losses(unbroken)
+    answers = [(run / "predictions" / "test.own.jsonl").read_text() for run in (tmp_path / "discs", unbroken)]
+    parsed = [[json.loads(line)["prediction"] for line in text.splitlines()] for text in answers]
+    assert parsed[0] == parsed[1]
+
+
+def test_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(bench: Path, unbroken: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(bench, tmp_path), env=environment(), stderr=subprocess.PIPE, text=True)
+    wait_for_step(tmp_path / "discs", 4, process)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Go on with" in told
+    assert not (tmp_path / "discs" / "adapter").exists()
+    subprocess.run(command(bench, tmp_path), check=True, env=environment(), capture_output=True)
+    assert losses(tmp_path / "discs") == losses(unbroken)
+
+
+def test_a_run_leaves_every_file_of_the_flow(unbroken: Path) -> None:
+    preflight = json.loads((unbroken / "preflight.json").read_text())
+    assert {check["name"] for check in preflight["checks"]} == {
+        "labels",
+        "trainable",
+        "reach",
+        "overfit",
+        "prompt-leak",
+    }
+    assert all(check["passed"] for check in preflight["checks"])
+    for mode in ("own", "base", "blind", "shuffled", "mute", "probe", "knn"):
+        lines = (unbroken / "predictions" / f"test.{mode}.jsonl").read_text().splitlines()
+        assert len(lines) == 12, mode
+    assert (unbroken / "adapter" / "adapter_model.safetensors").is_file()
+    assert (unbroken / "adapter" / "tokenizer.json").is_file()
+
+
+def test_a_second_recipe_under_the_same_name_is_refused(bench: Path, unbroken: Path) -> None:
+    done = subprocess.run(
+        command(bench, unbroken.parent, "train.epochs=5"), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "another recipe" in done.stderr
+
+
+def test_a_prompt_that_tells_the_answer_is_stopped_and_named(bench: Path, tmp_path: Path) -> None:
+    """The category is the disc's size: a prompt that names it answers the second question without the image."""
+    arguments = command(bench, tmp_path, "prompt={prefix} It is {category}.", "name=leaky")
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "prompt-leak" in done.stderr
+    assert "size" in done.stderr
+    assert not (tmp_path / "leaky" / "adapter").exists()
+
+
+def test_the_dataset_is_not_touched(bench: Path, unbroken: Path) -> None:
+    assert {path.name for path in (bench / "data").iterdir()} == {
+        "samples.jsonl",
+        "questionnaire.yaml",
+        "splits.json",
+    }
+    assert len(load_dataset(bench / "data").samples) == 48

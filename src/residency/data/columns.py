@@ -88,13 +88,13 @@ def _match_heading(number: int, heading: str, questionnaire: Questionnaire) -> t
     numbered = _NUMBERED.match(heading)
     ids = {question.id.casefold(): question for question in questionnaire.questions}
     if numbered and (named := ids.get(f"q{numbered[1]}")):
-        said = _fitting(numbered[2], questionnaire.questions)
+        said = match_question(numbered[2], questionnaire.questions)
         if said and said.id != named.id:
             message = f"the heading says {named.id}, its wording is {said.id}'s"
             return Column(number, heading, "kept"), Problem(kind="heading-conflict", message=message)
         return _question(number, heading, named), None
     if numbered:
-        said = _fitting(numbered[2], questionnaire.questions)
+        said = match_question(numbered[2], questionnaire.questions)
         if said:
             return _question(number, heading, said), None
         near = tuple(question.id for question in questionnaire.questions)
@@ -102,7 +102,7 @@ def _match_heading(number: int, heading: str, questionnaire: Questionnaire) -> t
         return Column(number, heading, "kept"), Problem(kind="unknown-question", message=message, candidates=near)
     if exact := ids.get(" ".join(heading.casefold().split())):
         return _question(number, heading, exact), None
-    said = _fitting(heading, questionnaire.questions)
+    said = match_question(heading, questionnaire.questions)
     if said:
         return _question(number, heading, said), None
     role = _ROLES.get(" ".join(split_words(heading))) or _ROLES.get(" ".join(split_words(_UNIT.sub("", heading))))
@@ -114,7 +114,7 @@ def _question(number: int, heading: str, question: Question) -> Column:
     return Column(number, heading, "question", question.id, unit[1] if unit else None)
 
 
-def _fitting(heading: str, questions: Sequence[Question]) -> Question | None:
+def match_question(heading: str, questions: Sequence[Question]) -> Question | None:
     """Return the question whose wording or short heading this is, exactly or by a clear margin."""
     words = " ".join(split_words(heading))
     if not words:

@@ -14,7 +14,7 @@ from residency.data.images import THUMB, ImageFile
 
 NEAR_BITS = 10
 """Hashes that differ in at most this many of 64 bits are worth a comparison of the pictures."""
-NEAR_DIFFERENCE = 0.12
+NEAR_DIFFERENCE = 0.15
 """Pictures that differ by less than this, brightness and contrast matched, are near-duplicates (unrelated: 1)."""
 _BLOCK = 1024
 

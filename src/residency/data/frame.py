@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,11 @@ class Change(Record):
     after: str
     layers: tuple[Layer, ...]
 
+    @property
+    def deepest(self) -> Layer:
+        """The layer that did most: a corrected spelling before a synonym before white space."""
+        return next((layer for layer in ("spelling", "vocabulary") if layer in self.layers), "space")
+
 
 @dataclass
 class Gathered:
@@ -32,11 +39,20 @@ class Gathered:
     changes: list[Change] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     cells: int = 0
+    wordings: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    """Question -> canonical text -> how often each wording of it was written."""
     seen: set[str] = field(default_factory=set)
     """Names of images that some row, good or bad, speaks of."""
     bad_rows: int = 0
     split_of: dict[str, set[SplitName]] = field(default_factory=dict)
     """The split that came with the data, by image name."""
+
+    def note(self, source: Source, question: str, before: str, after: str, layers: Collection[Layer]) -> None:
+        """Log how an answer was written and what it became."""
+        self.wordings.setdefault(question, {}).setdefault(after, Counter())[before] += 1
+        if before != after:
+            used = tuple(layer for layer in LAYERS if layer in layers) or ("space",)
+            self.changes.append(Change(source=source, question=question, before=before, after=after, layers=used))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import struct
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -125,16 +125,22 @@ def index_images(root: Path, threads: int = 2) -> ImageIndex:
     paths, problems = list_images(root)
     if not paths and not problems:
         raise UserError(f"{root} holds no images", allowed=sorted(ENDINGS))
-    images = []
+    images, unreadable = read_images({path.relative_to(root).as_posix(): path for path in paths}, threads)
+    return ImageIndex(root, images, [*problems, *unreadable])
+
+
+def read_images(paths: Mapping[str, Path], threads: int = 2) -> tuple[list[ImageFile], list[Problem]]:
+    """Read images, each under its name; return those that can be used and a problem for each that cannot."""
+    images, problems = [], []
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        jobs = pool.map(lambda path: read_image(root, path), paths)
+        jobs = pool.map(lambda item: read_image(*item), paths.items())
         for result in track(jobs, "reading images", total=len(paths)):
             if isinstance(result, Problem):
                 problems.append(result)
             else:
                 images.append(result)
-    return ImageIndex(root, images, problems)
+    return images, problems
 
 
 def list_images(root: Path) -> tuple[list[Path], list[Problem]]:
@@ -154,31 +160,30 @@ def list_images(root: Path) -> tuple[list[Path], list[Problem]]:
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 message = "a link out of the image folder is not followed"
-                problems.append(_problem(root, path, "outside-link", message))
+                problems.append(_problem(path.relative_to(root).as_posix(), "outside-link", message))
             else:
                 paths.append(path)
     return paths, problems
 
 
-def read_image(root: Path, path: Path) -> ImageFile | Problem:
+def read_image(name: str, path: Path) -> ImageFile | Problem:
     """Read, hash and decode one image; a problem says why it cannot be used."""
     try:
         data = path.read_bytes()
         status = path.stat()
     except OSError as error:
-        return _problem(root, path, "unreadable-image", f"cannot be opened: {error.strerror}")
+        return _problem(name, "unreadable-image", f"cannot be opened: {error.strerror}")
     try:
         with Image.open(io.BytesIO(data)) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                return _problem(root, path, "decompression-bomb", f"{width} x {height} pixels is more than we decode")
+                return _problem(name, "decompression-bomb", f"{width} x {height} pixels is more than we decode")
             picture.load()
             thumb = _shrink(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return _problem(root, path, "decompression-bomb", "more pixels than we decode")
+        return _problem(name, "decompression-bomb", "more pixels than we decode")
     except _FAILS as error:
-        return _problem(root, path, "unreadable-image", f"cannot be decoded: {str(error)[:120]}")
-    name = path.relative_to(root).as_posix()
+        return _problem(name, "unreadable-image", f"cannot be decoded: {str(error)[:120]}")
     digest = hashlib.sha256(data).hexdigest()
     return ImageFile(name, path, digest, (width, height), (status.st_size, status.st_mtime_ns), thumb)
 
@@ -194,5 +199,5 @@ def _shrink(picture: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(grey.resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
-def _problem(root: Path, path: Path, kind: str, message: str) -> Problem:
-    return Problem(kind=kind, message=message, source=Source(file=path.relative_to(root).as_posix()))
+def _problem(name: str, kind: str, message: str) -> Problem:
+    return Problem(kind=kind, message=message, source=Source(file=name))

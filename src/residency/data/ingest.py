@@ -2,29 +2,30 @@
 
 import shutil
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from residency.data.audit import History, build_audit, write_audit
 from residency.data.dataset import Dataset, write_dataset
-from residency.data.duplicates import Twin, find_twins, join_groups
-from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
-from residency.data.images import index_images
+from residency.data.frame import Frame, Gathered, check_grouping
+from residency.data.images import ImageIndex, index_images
+from residency.data.jsonl import read_samples
+from residency.data.material import Material, read_material
 from residency.data.rows import read_tables
-from residency.data.sheet import read_sheet
+from residency.data.settle import add_unannotated, given_splits, join_twins, settle_repeats
 from residency.data.split import RATIOS, make_splits
-from residency.data.wording import LAYERS, Layer, Lexicon
+from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed, UserError
-from residency.files import sha256_file
-from residency.questionnaire import load_questionnaire
-from residency.types import Problem, Sample, Source
+from residency.files import sha256_file, write_lines
+from residency.types import Problem, Source
 
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What an ingest found and wrote; `columns` says what each column was taken for."""
+    """What an ingest found and wrote; `columns` says what each column was taken for, `problems` what was left out."""
 
     out: Path
     samples: int
@@ -37,6 +38,7 @@ class IngestSummary:
     columns: tuple[str, ...]
     flags: tuple[Problem, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
     written: tuple[Path, ...]
     next_command: str
 
@@ -53,14 +55,15 @@ def ingest(
     seed: int = 0,
     skip_bad: bool = False,
     layers: Sequence[Layer] = LAYERS,
-    replace: bool = False,
+    resplit: bool = False,
+    replace_old: bool = False,
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
 
     Args:
-        sheet: Excel, CSV or TSV.
+        sheet: Excel, CSV, TSV, or JSON lines; None where `images` is a report folder.
         images: the folder that holds the images, at any depth.
-        questionnaire: a shipped name or a YAML file.
+        questionnaire: a shipped name or a YAML file; None makes a draft of a sheet, or takes lines as they are.
         out: the dataset's folder; it appears whole, or not at all.
         group_by: `column:NAME`, `pattern:REGEX` or `image`.
         folds: 1 for train, val and test, else k folds.
@@ -68,53 +71,71 @@ def ingest(
         seed: of the splits.
         skip_bad: leave bad rows out and record them, instead of failing.
         layers: of normalization: space, spelling, vocabulary.
-        replace: put the new dataset in the place of an older one.
+        resplit: draw new splits though the data came with its own.
+        replace_old: put the new dataset in the place of an older one.
 
     Raises:
         UserError: a file or an argument that cannot be used.
-        CheckFailed: `ingest`: bad rows, all of them; nothing was written.
+        CheckFailed: `ingest` (bad rows, all of them), `split-leak`, or `sources-unchanged`; nothing was written.
     """
     check_grouping(group_by)
-    _check_out(out, images, replace)
-    assert sheet is not None and questionnaire is not None
-    asked = load_questionnaire(questionnaire)
-    before = sha256_file(sheet)
-    tables, flags = read_sheet(sheet)
-    index = index_images(images)
-    frame = Frame(index, asked, group_by, out, tuple(layers))
-    gathered = read_tables(tables, frame)
-    gathered.flags[:0] = flags
-    _settle_repeats(gathered)
-    _add_unannotated(gathered, frame)
+    _check_out(out, images, replace_old)
+    material = read_material(sheet, images, questionnaire, out)
+    before = {path: sha256_file(path) for path in material.files}
+    frame = Frame(index_images(material.images), material.questionnaire, group_by, out, tuple(layers))
+    gathered = _gather(material, frame)
     if gathered.problems and not skip_bad:
-        raise CheckFailed("ingest", gathered.problems, do="mend these cells, or leave their rows out with --skip-bad")
-    twins = find_twins(list(index.images.values()))
-    samples = _regroup(gathered, twins, frame)
-    splits = make_splits(samples, folds=folds, ratios=ratios, seed=seed)
-    dataset = Dataset(out, tuple(samples), asked, splits)
-    if sha256_file(sheet) != before:
-        raise CheckFailed("sources-unchanged", [Problem(kind="changed", message="the sheet changed while it was read",
-                                                        source=Source(file=str(sheet)))])  # fmt: skip
-    with new_folder(out, replace) as folder:
-        write_dataset(Dataset(folder, dataset.samples, dataset.questionnaire, dataset.splits))
+        raise CheckFailed("ingest", gathered.problems, do="mend these, or leave their rows out with --skip-bad")
+    _, samples = join_twins(gathered, frame)
+    if gathered.split_of and not resplit:
+        splits = given_splits(samples, gathered, frame)
+    else:
+        splits = make_splits(samples, folds=folds, ratios=ratios, seed=seed)
+    _check_unchanged(before, frame.index)
+    dataset = Dataset(out, tuple(samples), material.questionnaire, splits)
+    history = _history(before, frame, gathered)
+    with new_folder(out, replace_old) as folder:
+        made = replace(dataset, folder=folder)
+        write_dataset(made)
+        write_lines(folder / "normalization.jsonl", gathered.changes)
+        read = [replace(image, name=frame.image_path(image)) for image in frame.index.images.values()]
+        audit = build_audit(made, read, frame.index.problems, history)
+        write_audit(made, audit, out.name)
         names = sorted(path.name for path in folder.iterdir())
-    return _summary(dataset, gathered, tuple(out / name for name in names))
+    return IngestSummary(
+        out=out,
+        samples=len(samples),
+        annotated=audit.samples,
+        images=audit.images,
+        annotated_images=audit.annotated_images,
+        groups=audit.groups,
+        changes=len(gathered.changes),
+        skipped_rows=gathered.bad_rows,
+        columns=tuple(gathered.columns),
+        flags=tuple(gathered.flags),
+        problems=tuple(gathered.problems),
+        warnings=audit.warnings,
+        written=tuple(out / name for name in names),
+        next_command=f"residency train RECIPE data={out}",
+    )
 
 
 @contextmanager
-def new_folder(out: Path, replace: bool) -> Iterator[Path]:
-    """Yield a hidden folder beside `out` that takes its name when the block ends without an error."""
+def new_folder(out: Path, replace_old: bool) -> Iterator[Path]:
+    """Yield a hidden folder beside `out` that takes its name when the block ends without an error.
+
+    Raises:
+        UserError: the folder cannot be made (permission, no space); nothing is left behind.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise UserError(f"{out} cannot be written", found=error.strerror, do="choose another --out") from None
+        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
     try:
         yield folder
         folder.chmod(0o755)
-        if out.exists():
-            if not replace and any(out.iterdir()):
-                raise UserError(f"{out} exists", do="choose another --out, or --replace")
+        if replace_old and out.is_dir():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
             out.rename(old / out.name)
             folder.rename(out)
@@ -126,93 +147,54 @@ def new_folder(out: Path, replace: bool) -> Iterator[Path]:
         raise
 
 
-def _check_out(out: Path, images: Path, replace: bool) -> None:
+def _check_out(out: Path, images: Path, replace_old: bool) -> None:
     if out.resolve().is_relative_to(images.resolve()):
         raise UserError(f"{out} lies within the images' folder", do="choose a folder elsewhere with --out")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (replace and (out / "samples.jsonl").is_file())):
-        do = "choose another --out" + (", or --replace" if (out / "samples.jsonl").is_file() else "")
+    is_dataset = (out / "samples.jsonl").is_file()
+    if out.is_symlink() or out.is_file() or (out.is_dir() and any(out.iterdir()) and not (replace_old and is_dataset)):
+        do = "choose another --out" + (", or put it in its place with --replace" if is_dataset else "")
         raise UserError(f"{out} exists already", do=do)
 
 
-def _settle_repeats(gathered: Gathered) -> None:
-    """Keep one of equal answers to the same question; two different ones by one annotator are a problem."""
-    kept: dict[tuple[str, str | None, str | None], Sample] = {}
-    by_question: defaultdict[tuple[str, str | None], set[str]] = defaultdict(set)
-    for sample in gathered.samples:
-        key = (sample.image, sample.question, sample.annotator)
-        first = kept.setdefault(key, sample)
-        if sample.question:
-            by_question[sample.image, sample.question].add(sample.annotator or "")
-        if first is sample:
-            continue
-        kind, where = "repeated-row", gathered.flags
-        message = f"{sample.image.rpartition('/')[2]} {sample.question or ''} stands twice; see {first.source}"
-        if (first.answer, first.parts, first.group) != (sample.answer, sample.parts, sample.group):
-            kind, where = "conflicting-answers", gathered.problems
-            message = f"`{sample.suffix}` here, `{first.suffix}` in {first.source}, for the same image and annotator"
-        where.append(Problem(kind=kind, message=message, source=sample.source))
-    answered = {sample.image for sample in kept.values() if sample.question}
-    gathered.samples[:] = [s for s in kept.values() if s.question or s.image not in answered]
-    for (image, question), annotators in by_question.items():
-        if len(annotators) > 1:
-            message = f"{question} of {image.rpartition('/')[2]} was answered by {', '.join(sorted(annotators))}"
-            gathered.flags.append(Problem(kind="two-annotators", message=message))
+def _gather(material: Material, frame: Frame) -> Gathered:
+    gathered = read_tables(material.tables, frame) if material.tables else Gathered()
+    gathered.flags[:0] = material.flags
+    gathered.problems[:0] = material.problems
+    gathered.bad_rows += len(material.problems)
+    read_samples(material.lines, frame, gathered)
+    settle_repeats(gathered)
+    add_unannotated(gathered, frame)
+    return gathered
 
 
-def _add_unannotated(gathered: Gathered, frame: Frame) -> None:
-    """Add the images of which no row speaks, as samples without an answer."""
-    kind, argument = check_grouping(frame.group_by)
-    categories = Lexicon(frame.questionnaire.categories)
-    unknown = 0
-    for image in frame.index.images.values():
-        if image.name in gathered.seen:
-            continue
-        group = pattern_group(argument, image.name) if kind == "pattern" else None
-        unknown += group is None and kind != "image"
-        gathered.samples.append(
-            Sample(
-                id=image.name,
-                image=frame.image_path(image),
-                prefix="",
-                group=group or image.name,
-                category=folder_category(image, categories),
-                sha256=image.sha256,
-            )
-        )
-    if unknown:
-        message = f"{unknown} image(s) not in the sheet have no known group: each stands alone, and only in train"
-        gathered.flags.append(Problem(kind="unknown-group", message=message))
-    for problem in frame.index.problems:
-        if problem.source and problem.source.file not in gathered.seen:
-            gathered.flags.append(problem)
+def _check_unchanged(before: Mapping[Path, str], index: ImageIndex) -> None:
+    """Hash sheets anew, and images whose size or time of change is another than when they were read."""
+    changed = [path for path, digest in before.items() if sha256_file(path) != digest]
+    for image in index.images.values():
+        status = image.path.stat()
+        moved = (status.st_size, status.st_mtime_ns) != image.stamp
+        if moved and sha256_file(image.path) != image.sha256:
+            changed.append(image.path)
+    if changed:
+        message = "the file changed while it was read"
+        problems = [Problem(kind="changed", message=message, source=Source(file=str(path))) for path in changed]
+        raise CheckFailed("sources-unchanged", problems, do="close the programs that write to them, and ingest again")
 
 
-def _regroup(gathered: Gathered, twins: Sequence[Twin], frame: Frame) -> list[Sample]:
-    """Give samples whose images are twins one group."""
-    path_of = {name: frame.image_path(image) for name, image in frame.index.images.items()}
-    group_of = {sample.image: sample.group for sample in gathered.samples}
-    moved = [Twin(path_of[t.first], path_of[t.second], t.same, t.difference) for t in twins]
-    names = join_groups(group_of, moved)
-    return [
-        sample if names[sample.group] == sample.group else sample.model_copy(update={"group": names[sample.group]})
-        for sample in gathered.samples
-    ]
-
-
-def _summary(dataset: Dataset, gathered: Gathered, written: tuple[Path, ...]) -> IngestSummary:
-    annotated = [sample for sample in dataset.samples if sample.suffix is not None]
-    return IngestSummary(
-        out=dataset.folder,
-        samples=len(dataset.samples),
-        annotated=len(annotated),
-        images=len({sample.image for sample in dataset.samples}),
-        annotated_images=len({sample.image for sample in annotated}),
-        groups=len({sample.group for sample in dataset.samples}),
-        changes=len(gathered.changes),
-        skipped_rows=gathered.bad_rows,
+def _history(before: Mapping[Path, str], frame: Frame, gathered: Gathered) -> History:
+    restored = Counter(change.deepest for change in gathered.changes)
+    return History(
+        sources={str(path): digest for path, digest in before.items()},
+        group_by=frame.group_by,
+        layers=frame.layers,
         columns=tuple(gathered.columns),
-        flags=tuple(gathered.flags),
+        cells=gathered.cells,
+        skipped_rows=gathered.bad_rows,
         problems=tuple(gathered.problems),
-        written=written,
-        next_command=f"residency audit {dataset.folder}",
+        flags=tuple(gathered.flags),
+        restored=dict(restored),
+        wordings={
+            id: {answer: dict(counts) for answer, counts in answers.items()}
+            for id, answers in gathered.wordings.items()
+        },
     )

@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 
 from residency.data.columns import Column, by_role, match_columns, name_from
-from residency.data.frame import Change, Frame, Gathered, check_grouping, folder_category, pattern_group
+from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
 from residency.data.images import ImageFile
-from residency.data.normalize import AnswerReader
+from residency.data.normalize import AnswerReader, answer_reader
 from residency.data.quantity import plain_text, read_numbers
 from residency.data.sheet import Table, Value, cell_text
-from residency.data.wording import LAYERS, Lexicon
+from residency.data.wording import Layer, Lexicon
 from residency.errors import UserError
 from residency.questionnaire import render_answer
-from residency.types import Answer, Problem, Sample
+from residency.types import Answer, Problem, Sample, Source
+
+Note = tuple[Source, str, str, str, frozenset[Layer]]
 
 
 def read_tables(tables: Sequence[Table], frame: Frame) -> Gathered:
@@ -35,7 +37,7 @@ def read_tables(tables: Sequence[Table], frame: Frame) -> Gathered:
         if "image" not in by_role(columns):
             message = "the sheet has no column of image names and was left out"
             gathered.flags.append(Problem(kind="sheet-left-out", message=message, source=table.source()))
-    readers = {question.id: AnswerReader(question) for question in frame.questionnaire.questions}
+    readers = {question.id: answer_reader(question) for question in frame.questionnaire.questions}
     for table, columns, problems in usable:
         gathered.problems += problems
         gathered.columns += [f"{table.sheet + '!' if table.sheet else ''}{column}" for column in columns]
@@ -70,22 +72,22 @@ class _TableReader:
 
     def read(self) -> None:
         """Read every row; a row with a problem adds its problems and nothing else."""
+        self._flag_lost()
         for number, cells in self.table.rows:
             if not any(column.number in cells for column in self.columns if column.role != "kept"):
                 continue
             problems: list[Problem] = []
-            changes: list[Change] = []
-            samples = self._row(number, cells, problems, changes)
+            notes: list[Note] = []
+            samples = self._row(number, cells, problems, notes)
             if problems:
                 self.gathered.problems += problems
                 self.gathered.bad_rows += 1
             else:
                 self.gathered.samples += samples
-                self.gathered.changes += changes
+                for note in notes:
+                    self.gathered.note(*note)
 
-    def _row(
-        self, number: int, cells: dict[int, Value], problems: list[Problem], changes: list[Change]
-    ) -> list[Sample]:
+    def _row(self, number: int, cells: dict[int, Value], problems: list[Problem], notes: list[Note]) -> list[Sample]:
         used = [column for column in self.columns if column.role != "kept" or column is self.group_column]
         faulty = [self.table.faults[number, c.number] for c in used if (number, c.number) in self.table.faults]
         problems += faulty
@@ -94,7 +96,7 @@ class _TableReader:
         category = self._category(number, cells, image, problems)
         spacing = self._spacing(number, cells, problems)
         answers = {
-            column: self._answer(number, column, cells, problems, changes)
+            column: self._answer(number, column, cells, problems, notes)
             for column in self.columns
             if column.role == "question" and column.number in cells
             and (number, column.number) not in self.table.faults
@@ -135,6 +137,14 @@ class _TableReader:
             }
             samples.append(base.model_copy(update=update))
         return samples or [base]
+
+    def _flag_lost(self) -> None:
+        """Flag cells of kept columns that carry no plain value: they are left out, their rows are not."""
+        kept = {column.number for column in self.columns if column.role == "kept" and column is not self.group_column}
+        rows = {number for number, _ in self.table.rows}
+        for (row, column), fault in sorted(self.table.faults.items()):
+            if column in kept and row in rows:
+                self.gathered.flags.append(fault)
 
     def _text(self, cells: Mapping[int, Value], role: str) -> str:
         column = self.roles.get(role)  # type: ignore[call-overload]
@@ -223,9 +233,9 @@ class _TableReader:
         column: Column,
         cells: Mapping[int, Value],
         problems: list[Problem],
-        changes: list[Change],
+        notes: list[Note],
     ) -> tuple[Answer, dict[str, Answer]] | None:
-        """Read one answer cell; a problem gets the cell's place, a change of text is logged."""
+        """Read one answer cell; a problem gets the cell's place, its text before and after is noted."""
         assert column.question is not None
         self.gathered.cells += 1
         value, place = cells[column.number], self.table.source(number, column.number)
@@ -241,9 +251,5 @@ class _TableReader:
             return None
         answer, parts = reader.in_order(parsed) if "vocabulary" in self.frame.layers else (parsed.answer, parsed.parts)
         after = render_answer(reader.question, answer, parts)
-        if after != written:
-            layers = tuple(layer for layer in LAYERS if layer in parsed.layers) or ("space",)
-            changes.append(
-                Change(source=place, question=column.question, before=written, after=after, layers=layers)
-            )  # fmt: skip
+        notes.append((place, column.question, written, after, parsed.layers))
         return answer, parts

@@ -1,0 +1,218 @@
+"""Lines of {"image", "prefix", "suffix"} in, samples out; further keys are kept as columns, `<OD>` boxes are read.
+
+A task token names its question (`<DETAILED_CAPTION>`: detailed_caption); other prefixes are matched to the
+questionnaire's wordings, or become questions of their own where there is no questionnaire.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from residency.data.columns import match_question
+from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
+from residency.data.images import ImageFile
+from residency.data.normalize import answer_reader
+from residency.data.quantity import plain_text
+from residency.data.sheet import cell_text, decode_text, read_source
+from residency.data.wording import Lexicon, split_words
+from residency.questionnaire import render_answer
+from residency.types import Answer, Box, Problem, Question, Questionnaire, Sample, Source, SplitName
+
+_TOKEN = re.compile(r"\s*<([A-Za-z][A-Za-z_]*)>")
+_BOX = re.compile(r"([^<>]*)<loc_(\d{1,3})><loc_(\d{1,3})><loc_(\d{1,3})><loc_(\d{1,3})>")
+_OWN_QUESTIONS = 40
+"""Up to this many different prefixes each become a question; more share one."""
+_FREE = "free"
+_ATTRIBUTES = ("patient", "study", "machine", "site", "age", "sex")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: where it stands, its keys, and the split that its file names."""
+
+    source: Source
+    values: Mapping[str, object]
+    split: SplitName | None
+
+    def text(self, key: str) -> str:
+        """Return a value as plain text, '' where it is missing."""
+        value = self.values.get(key)
+        return plain_text(cell_text(value) if isinstance(value, str | int | float) else "")
+
+
+def read_jsonl(path: Path, split: SplitName | None = None) -> tuple[list[Line], list[Problem]]:
+    """Read a file of JSON lines; a line that is no object with an image and a prefix is a problem.
+
+    Raises:
+        UserError: the file cannot be opened.
+    """
+    lines, problems = [], []
+    for number, text in enumerate(decode_text(read_source(path)).splitlines(), 1):
+        if not text.strip():
+            continue
+        place = Source(file=str(path), cell=f"line {number}")
+        try:
+            values = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            problems.append(Problem(kind="bad-line", message=f"no JSON: {error}", source=place))
+            continue
+        missing = [key for key in ("image", "prefix") if not isinstance(values, dict) or not values.get(key)]
+        if missing:
+            problems.append(Problem(kind="bad-line", message=f"no {' and no '.join(missing)}", source=place))
+        else:
+            lines.append(Line(place, values, split))
+    return lines, problems
+
+
+def questions_of(lines: Sequence[Line], given: Questionnaire | None) -> Questionnaire:
+    """Return the questionnaire that the lines' prefixes make up, added to the given one: tokens, then free prefixes."""
+    known = {question.id for question in given.questions} if given else set()
+    made: dict[str, Question] = {}
+    prefixes = Counter(line.text("prefix") for line in lines)
+    free = [prefix for prefix in prefixes if not _TOKEN.match(prefix)]
+    for prefix in prefixes:
+        token = _TOKEN.match(prefix)
+        if token:
+            id, wording = token[1].lower(), f"<{token[1].upper()}>"
+        elif given:
+            continue
+        elif len(free) <= _OWN_QUESTIONS:
+            id, wording = "-".join(split_words(prefix))[:48] or _FREE, prefix
+        else:
+            id, wording = _FREE, "As each line asks."
+        if id not in known:
+            made.setdefault(id, Question(id=id, type="text", wording=wording))
+    if given:
+        return given.model_copy(update={"questions": (*given.questions, *made.values())})
+    return Questionnaire(name="lines", questions=tuple(made.values()))
+
+
+def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> None:
+    """Add the lines' samples to what is gathered; a bad line adds its problems alone."""
+    counts: Counter[str] = Counter()
+    categories = Lexicon(frame.questionnaire.categories)
+    for line in lines:
+        problems: list[Problem] = []
+        image = _image(line, frame, gathered, problems)
+        question = _question(line, frame.questionnaire, problems)
+        if image is None or question is None:
+            gathered.problems += problems
+            gathered.bad_rows += 1
+            continue
+        group = _group(line, frame.group_by, image, problems)
+        answer, parts, suffix = _answer(line, question, frame, gathered, problems)
+        if problems or group is None:
+            gathered.problems += [p if p.source else p.model_copy(update={"source": line.source}) for p in problems]
+            gathered.bad_rows += 1
+            continue
+        stem = f"{image.name}:{question.id}"
+        counts[stem] += 1
+        if line.split:
+            gathered.split_of.setdefault(image.name, set()).add(line.split)
+        gathered.samples.append(
+            Sample(
+                id=stem if counts[stem] == 1 else f"{stem}:{counts[stem]}",
+                image=frame.image_path(image),
+                prefix=line.text("prefix"),
+                suffix=suffix,
+                group=group,
+                category=line.text("category") or folder_category(image, categories),
+                question=question.id,
+                answer=answer,
+                parts=parts,
+                boxes=_boxes(suffix or "", image) if question.id == "od" else (),
+                annotator=line.text("annotator") or None,
+                attributes={key: line.text(key) for key in _ATTRIBUTES if line.text(key)},
+                columns={
+                    key: line.text(key)
+                    for key in line.values
+                    if key not in ("image", "prefix", "suffix", "category", "annotator", *_ATTRIBUTES)
+                    and line.text(key)
+                },
+                sha256=image.sha256,
+                source=line.source,
+            )
+        )
+
+
+def _image(line: Line, frame: Frame, gathered: Gathered, problems: list[Problem]) -> ImageFile | None:
+    found = frame.index.find(line.text("image"))
+    if isinstance(found, Problem):
+        if found.source:
+            gathered.seen.add(found.source.file)
+        problems.append(found.model_copy(update={"source": line.source}))
+        return None
+    gathered.seen.add(found.name)
+    return found
+
+
+def _question(line: Line, questionnaire: Questionnaire, problems: list[Problem]) -> Question | None:
+    prefix = line.text("prefix")
+    token = _TOKEN.match(prefix)
+    ids = {question.id: question for question in questionnaire.questions}
+    found = ids.get(token[1].lower()) if token else match_question(prefix, questionnaire.questions)
+    found = found or ids.get(_FREE)
+    if found is None:
+        message = f"`{prefix[:60]}` is no question of {questionnaire.name}"
+        problems.append(
+            Problem(kind="unknown-question", message=message, source=line.source, candidates=tuple(ids)[:3])
+        )
+    return found
+
+
+def _group(line: Line, group_by: str, image: ImageFile, problems: list[Problem]) -> str | None:
+    kind, argument = check_grouping(group_by)
+    if kind == "image":
+        return image.name
+    if kind == "pattern":
+        group, message = pattern_group(argument, image.name), f"the pattern {argument} finds no group in `{image.name}`"
+    else:
+        keys = {split_words(key): key for key in line.values}
+        group = line.text(keys.get(split_words(argument), argument)) or None
+        message = f"no group: the line has no `{argument}`"
+    if group is None:
+        problems.append(Problem(kind="no-group", message=message, source=line.source))
+    return group
+
+
+def _answer(
+    line: Line, question: Question, frame: Frame, gathered: Gathered, problems: list[Problem]
+) -> tuple[Answer | None, dict[str, Answer], str | None]:
+    """Return the canonical answer, its parts and the text to train on; a closed question's text is normalized."""
+    written = line.values.get("suffix")
+    if written is None or (isinstance(written, str) and not written.strip()):
+        return None, {}, None
+    if isinstance(written, dict | list):
+        problems.append(Problem(kind="bad-line", message="the suffix is no text", source=line.source))
+        return None, {}, None
+    gathered.cells += 1
+    text = cell_text(written) if isinstance(written, str | int | float) else ""
+    if question.type == "text" and not question.options:
+        clean = plain_text(text) if "space" in frame.layers and question.id != "od" else text
+        gathered.note(line.source, question.id, text, clean, ())
+        return clean, {}, clean
+    reader = answer_reader(question)
+    parsed = reader.read(text, frame.layers)
+    if parsed.problems or parsed.answer is None:
+        problems += parsed.problems
+        return None, {}, None
+    answer, parts = reader.in_order(parsed)
+    after = render_answer(question, answer, parts)
+    gathered.note(line.source, question.id, text, after, tuple(parsed.layers))
+    return answer, parts, after
+
+
+def _boxes(suffix: str, image: ImageFile) -> tuple[Box, ...]:
+    """Read `label<loc_x0><loc_y0><loc_x1><loc_y1>` (0 to 999 of the sides, Florence-2) into boxes in pixels."""
+    width, height = image.size
+    boxes: list[Box] = []
+    label = ""
+    for name, *places in _BOX.findall(suffix):
+        label = name.strip(" ,;.") or label
+        x0, y0, x1, y1 = ((int(place) + 0.5) / 1000 for place in places)
+        if x1 > x0 and y1 > y0:
+            boxes.append(Box(label=label, xyxy=(x0 * width, y0 * height, x1 * width, y1 * height)))
+    return tuple(boxes)

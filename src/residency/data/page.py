@@ -1,0 +1,115 @@
+"""An audit in, one self-contained page out, for a clinician to read and print; pictures are embedded."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from residency.data.audit import Audit
+from residency.data.dataset import Dataset
+from residency.types import Problem
+
+MAX_TWINS = 12
+MAX_ROWS = 200
+MAX_ANSWERS = 40
+_SIDE = 200
+_KINDS = {
+    "ambiguous-image": "image name fits several files",
+    "ambiguous-number": "number with two readings",
+    "bad-line": "line that is no sample",
+    "bad-spacing": "pixel size that is none",
+    "changed-image": "image changed since it was ingested",
+    "conflicting-group": "one image of two groups",
+    "joined-groups": "groups that share a picture",
+    "conflicting-answers": "two answers by one annotator",
+    "contradiction": "answer contradicts itself",
+    "decompression-bomb": "image with too many pixels",
+    "duplicate-heading": "heading that stands twice",
+    "empty-sheet": "empty sheet",
+    "error-cell": "cell that shows an error",
+    "formula": "formula instead of a value",
+    "heading-conflict": "heading whose number and wording differ",
+    "merged": "merged cells",
+    "missing-image": "image not found",
+    "no-group": "no patient or other group",
+    "no-image": "row without an image",
+    "no-number": "number where none is asked",
+    "out-of-range": "number out of range",
+    "outside-link": "link out of the image folder",
+    "open-elsewhere": "file open in another program",
+    "repeated-row": "answer that stands twice",
+    "sheet-left-out": "sheet without images",
+    "timestamp": "date or time instead of an answer",
+    "two-annotators": "answered by two annotators",
+    "unknown-category": "category not in the questionnaire",
+    "unknown-group": "image whose group is unknown",
+    "unknown-question": "question not in the questionnaire",
+    "unmapped": "answer not in the vocabulary",
+    "unreadable-image": "image that cannot be read",
+}
+
+
+def render_page(dataset: Dataset, audit: Audit, name: str) -> str:
+    """Return the audit as one HTML page."""
+    folder = files("residency") / "data" / "templates"
+    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.filters["kind"] = lambda kind: _KINDS.get(kind, kind)
+    pages.filters["share"] = lambda part, whole: f"{100 * part / whole:.0f}%" if whole else ""
+    questions = [question.id for question in dataset.questionnaire.questions] if dataset.questionnaire else []
+    asked = {key for row in audit.coverage.values() for key in row} - {"images"}
+    return pages.from_string((folder / "audit.html.j2").read_text(encoding="utf-8")).render(
+        css=(folder / "audit.css").read_text(encoding="utf-8"),
+        name=name,
+        audit=audit,
+        columns=[*[id for id in questions if id in asked], *sorted(asked - set(questions))],
+        wording={question.id: question.wording for question in dataset.questionnaire.questions}
+        if dataset.questionnaire
+        else {},
+        vocabulary=_vocabulary(audit),
+        flags=_by_kind(audit.history.flags),
+        pictures=_pictures(dataset, audit),
+        max_twins=MAX_TWINS,
+        max_rows=MAX_ROWS,
+        max_answers=MAX_ANSWERS,
+    )
+
+
+def _vocabulary(audit: Audit) -> list[tuple[str, int, int, list[tuple[str, int, list[tuple[str, int]]]]]]:
+    """Return for each question: wordings before, answers after, and each answer with its count and other wordings."""
+    rows = []
+    for id, answers in sorted(audit.history.wordings.items()):
+        before = sum(len(wordings) for wordings in answers.values())
+        lines = []
+        for answer, wordings in sorted(answers.items(), key=lambda item: -sum(item[1].values())):
+            others = sorted(((w, n) for w, n in wordings.items() if w != answer), key=lambda item: -item[1])
+            lines.append((answer, sum(wordings.values()), others))
+        rows.append((id, before, len(answers), lines))
+    return rows
+
+
+def _by_kind(problems: Sequence[Problem]) -> Mapping[str, list[Problem]]:
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    return kinds
+
+
+def _pictures(dataset: Dataset, audit: Audit) -> dict[str, str]:
+    """Return small pictures, as data addresses, of the twins and the suggestions that the page shows."""
+    shown = [name for twin in audit.twins[:MAX_TWINS] for name in (twin.first, twin.second)]
+    shown += [suggestion.image for suggestion in audit.annotate_next]
+    pictures = {}
+    lost = {problem.source.file for problem in audit.unreadable if problem.source}
+    for name in dict.fromkeys(shown):
+        if name in lost:
+            continue
+        with Image.open(dataset.folder / name) as picture:
+            picture.thumbnail((_SIDE, _SIDE))
+            small = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+            data = io.BytesIO()
+            small.save(data, "JPEG", quality=80)
+        pictures[name] = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    return pictures

@@ -1,0 +1,115 @@
+"""What was gathered in, settled out: repeated answers, images without a row, images that are twins, a given split."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from residency.data.duplicates import Twin, find_twins, join_groups
+from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
+from residency.data.split import keep_split
+from residency.data.wording import Lexicon
+from residency.errors import CheckFailed
+from residency.types import Problem, Sample, SplitName, Splits
+
+
+def settle_repeats(gathered: Gathered) -> None:
+    """Keep one of equal answers to a question; two that differ, by one annotator, are a problem of both their rows."""
+    kept: dict[tuple[str, str, str | None, str | None], Sample] = {}
+    annotators: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    conflicting = set()
+    for sample in gathered.samples:
+        key = (sample.image, sample.prefix, sample.question, sample.annotator)
+        first = kept.setdefault(key, sample)
+        if sample.question and sample.suffix is not None:
+            annotators[sample.image, sample.question].add(sample.annotator or "someone")
+        if first is sample:
+            continue
+        name = sample.image.rpartition("/")[2]
+        kind, where = "repeated-row", gathered.flags
+        message = f"{name} {sample.question or ''} stands as in {first.source}"
+        if first.suffix != sample.suffix:
+            kind, where = "conflicting-answers", gathered.problems
+            message = f"{name}: `{sample.suffix}` here, `{first.suffix}` in {first.source}, by the same annotator"
+        elif first.group != sample.group:
+            kind, where = "conflicting-group", gathered.problems
+            message = f"{name} is of `{sample.group}` here, of `{first.group}` in {first.source}"
+        if where is gathered.problems:
+            conflicting.add(sample.image)
+        where.append(Problem(kind=kind, message=message, source=sample.source))
+    gathered.bad_rows += len(conflicting)
+    answered = {sample.image for sample in kept.values() if sample.suffix is not None}
+    gathered.samples[:] = [
+        sample
+        for sample in kept.values()
+        if sample.image not in conflicting and (sample.suffix is not None or sample.image not in answered)
+    ]
+    for (image, question), names in annotators.items():
+        if len(names) > 1:
+            message = f"{image.rpartition('/')[2]} {question} was answered by {', '.join(sorted(names))}: all are kept"
+            gathered.flags.append(Problem(kind="two-annotators", message=message))
+
+
+def add_unannotated(gathered: Gathered, frame: Frame) -> None:
+    """Add the images of which no row speaks, as samples without an answer, and flag those that cannot be read."""
+    kind, argument = check_grouping(frame.group_by)
+    categories = Lexicon(frame.questionnaire.categories)
+    alone = 0
+    for image in frame.index.images.values():
+        if image.name in gathered.seen:
+            continue
+        group = pattern_group(argument, image.name) if kind == "pattern" else None
+        alone += group is None and kind != "image"
+        gathered.samples.append(
+            Sample(
+                id=image.name,
+                image=frame.image_path(image),
+                prefix="",
+                group=group or image.name,
+                category=folder_category(image, categories),
+                sha256=image.sha256,
+            )
+        )
+    if alone:
+        message = f"{alone} image(s) that no row names have no known group: each stands alone, and in train"
+        gathered.flags.append(Problem(kind="unknown-group", message=message))
+    gathered.flags += [p for p in frame.index.problems if p.source and p.source.file not in gathered.seen]
+
+
+def join_twins(gathered: Gathered, frame: Frame) -> tuple[list[Twin], list[Sample]]:
+    """Return the twins among the samples' images, and the samples with twins in one group."""
+    group_of = {sample.image: sample.group for sample in gathered.samples}
+    renamed = (replace(image, name=frame.image_path(image)) for image in frame.index.images.values())
+    twins = find_twins([image for image in renamed if image.name in group_of])
+    names = join_groups(group_of, twins)
+    joined = {name for group, name in names.items() if group != name}
+    for name in sorted(joined):
+        message = f"groups that share a picture are one: {name}"
+        gathered.flags.append(Problem(kind="joined-groups", message=message))
+    samples = [
+        sample if names[sample.group] == sample.group else sample.model_copy(update={"group": names[sample.group]})
+        for sample in gathered.samples
+    ]
+    return twins, samples
+
+
+def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) -> Splits:
+    """Return the split that came with the data.
+
+    Raises:
+        CheckFailed: `split-leak`: a group stands in two of its splits, by itself or through a near-duplicate.
+    """
+    given = {frame.image_path(frame.index.images[name]): splits for name, splits in gathered.split_of.items()}
+    places: defaultdict[str, set[SplitName]] = defaultdict(set)
+    images: defaultdict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        places[sample.group] |= given.get(sample.image, set())
+        images[sample.group].add(sample.image.rpartition("/")[2])
+    leaks = []
+    for group, splits in sorted(places.items()):
+        if len(splits) > 1:
+            some = ", ".join(sorted(images[group])[:4])
+            message = f"group `{group}` stands in {' and '.join(sorted(splits))} ({some})"
+            leaks.append(Problem(kind="leak-group", message=message))
+    if leaks:
+        raise CheckFailed("split-leak", leaks, do="draw new splits that keep groups whole: --resplit")
+    return keep_split({group: next(iter(splits), "train") for group, splits in places.items()})

@@ -3,7 +3,14 @@ import pytest
 
 from made_run import CATEGORIES
 from residency.data.dataset import load_dataset
-from residency.evaluate.floors import linear_probe, majority_answer, nearest_neighbours, predict_floor, predict_majority
+from residency.evaluate.floors import (
+    likely_members,
+    linear_probe,
+    majority_answer,
+    nearest_neighbours,
+    predict_floor,
+    predict_majority,
+)
 from residency.types import Answer, AnswerSpec, Option, Quantity
 
 NAMES = ("low", "medium", "good")
@@ -71,3 +78,10 @@ def test_floors_answer_every_question_with_its_parts(made_run) -> None:  # type:
     truths = {s.id: s.answer for s in test if s.question == "q3"}
     assert np.mean([m.parsed == truths[m.id] for m in probe if m.id in truths]) == 1
     assert {m.mode for m in probe} == {"probe"}
+
+
+def test_set_floor_names_what_competes() -> None:
+    assert likely_members(np.array([0.4, 0.4, 0.35])).all()  # none reaches one half, naming nothing scores less
+    assert likely_members(np.array([0.9, 0.05])).tolist() == [True, False]
+    assert not likely_members(np.array([0.02, 0.1])).any()
+    assert likely_members(np.array([])).tolist() == []

@@ -147,8 +147,8 @@ def test_grave_warnings_come_first(copied: Path) -> None:
     preflight = {"checks": [{"name": "overfit", "passed": False, "detail": "loss 5 -> 6"}]}
     examination = load_examination(copied)
     assert examination
-    cautions = gather_cautions(recipe, [preflight], examination, changed=True)
-    assert [caution.gravity for caution in cautions[:2]] == ["grave", "grave"]
+    cautions = gather_cautions(recipe, [preflight], {"leaks": ["P001"]}, examination, changed=True)
+    assert [caution.gravity for caution in cautions[:4]] == ["grave", "grave", "grave", "serious"]
     text = " ".join(caution.message for caution in cautions)
     assert "overfit: loss 5 -> 6" in text and "columns[machine]" in text and "group-by-image" in text
 

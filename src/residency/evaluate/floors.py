@@ -22,7 +22,8 @@ Probe = Literal["probe", "knn"]
 NEIGHBOURS = 5
 MOST_TEXTS = 64
 """A text question with more different training answers than this has no classifier; its neighbours still answer."""
-PENALTY = 1.0
+INVERSE_PENALTY = 10.0
+"""Of logistic regression on centred features of length 1; measured on fetal_planes with EfficientNet-Lite0."""
 
 
 def majority_answer(spec: AnswerSpec, answers: Sequence[Answer]) -> Answer:
@@ -95,21 +96,22 @@ def predict_floor(
 def linear_probe(
     features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
 ) -> list[Answer]:
-    """Fit a linear model of standardized features to the answers and return its answers to the asked images.
+    """Fit a linear model of the features to the answers and return its answers to the asked images.
 
     Choice and text: logistic regression with balanced classes; ordinal: the median of its class probabilities; set:
-    one logistic regression a member; number: ridge regression, its penalty by leave-one-out.
+    one logistic regression a member, all on centred features of length 1. Number: ridge regression on standardized
+    features, its penalty by leave-one-out.
     """
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import Normalizer, StandardScaler
 
-    penalty = PENALTY / features_ND.shape[1]
     if spec.type == "number":
         model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
         return _fit_numbers(model, features_ND, answers, asked_MD, spec)
     balanced = "balanced" if spec.type in ("choice", "text") else None
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, class_weight=balanced, max_iter=500))
+    logistic = LogisticRegression(C=INVERSE_PENALTY, class_weight=balanced, max_iter=500)
+    model = make_pipeline(StandardScaler(with_std=False), Normalizer(), logistic)
     return _fit_names(model, features_ND, answers, asked_MD, spec)
 
 
@@ -124,7 +126,7 @@ def nearest_neighbours(
     chosen = {"n_neighbors": min(NEIGHBOURS, len(features_ND)), "metric": "cosine", "weights": "distance"}
     model = KNeighborsRegressor(**chosen) if spec.type == "number" else KNeighborsClassifier(**chosen)
     fit = _fit_numbers if spec.type == "number" else _fit_names
-    return fit(make_pipeline(StandardScaler(), model), features_ND, answers, asked_MD, spec)
+    return fit(make_pipeline(StandardScaler(with_std=False), model), features_ND, answers, asked_MD, spec)
 
 
 def _fit_numbers(
@@ -148,7 +150,10 @@ def _fit_names(
             held_N = np.array([name in names_of(answer) for answer in answers])
             if not held_N.all():
                 shares_LM[row] = _probabilities(model, features_ND, held_N, asked_MD)[0][:, -1]
-        return [tuple(np.array(members)[found_L].tolist()) for found_L in shares_LM.T >= 0.5]
+        return [
+            tuple(name for name, held in zip(members, likely_members(shares_L), strict=True) if held)
+            for shares_L in shares_LM.T
+        ]
     names_N = np.array([render_value(answer) for answer in answers])
     if len(set(names_N)) == 1:
         return [str(names_N[0])] * len(asked_MD)
@@ -158,6 +163,21 @@ def _fit_names(
     order_K = np.argsort([spec.names.index(str(name)) for name in classes])
     medians_M = (shares_MK[:, order_K].cumsum(axis=1) < 0.5).sum(axis=1).clip(max=len(classes) - 1)
     return [str(classes[order_K[median]]) for median in medians_M]
+
+
+def likely_members(shares_L: Floats) -> NDArray[np.bool_]:
+    """Return which of L members to name, given their probabilities, for the best expected F1 of the set.
+
+    The k likeliest are expected to score about 2 sum(p of them) / (k + sum(p)), none of them the chance that the true
+    set is empty; a fixed threshold of one half would name nothing wherever several sets compete.
+    """
+    order_L = np.argsort(-shares_L, kind="stable")
+    counts_L = np.arange(1, len(shares_L) + 1)
+    expected_L = 2 * shares_L[order_L].cumsum() / (counts_L + shares_L.sum())
+    named_L = np.zeros(len(shares_L), dtype=np.bool_)
+    if len(shares_L) and expected_L.max() >= np.prod(1 - shares_L):
+        named_L[order_L[: expected_L.argmax() + 1]] = True
+    return named_L
 
 
 def _probabilities(

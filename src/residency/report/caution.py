@@ -10,7 +10,7 @@ from residency.evaluate.records import Examination
 
 Gravity = Literal["grave", "serious", "mild"]
 GRAVE = {"leak", "prompt-leak", "preflight-failed", "dataset-changed"}
-MILD = {"floor-not-run", "no-truth", "one-class"}
+MILD = {"audit", "floor-not-run", "no-truth", "one-class"}
 ACCEPTED = {
     "prompt-leak": "the words of the question alone may answer it (accepted risk `prompt-leak`)",
     "group-by-image": "patients are unknown, so images of one patient may stand in training and test alike "
@@ -27,14 +27,19 @@ class Caution:
 
 
 def gather_cautions(
-    recipe: Recipe | None, preflights: Sequence[Mapping[str, Any]], examination: Examination, changed: bool
+    recipe: Recipe | None,
+    preflights: Sequence[Mapping[str, Any]],
+    audit: Mapping[str, Any],
+    examination: Examination,
+    changed: bool,
 ) -> list[Caution]:
-    """Return every warning, the gravest first."""
+    """Return every warning, the gravest first; `audit` is the dataset's audit.json (empty: there is none)."""
     found: list[tuple[str, str]] = []
     if changed:
         found.append(("dataset-changed", "The dataset is no longer the one that was examined: evaluate again."))
     found += [("prompt", message) for message in _prompts(recipe)]
     found += [(risk, f"Accepted risk: {ACCEPTED.get(risk, risk)}.") for risk in (recipe.accept if recipe else ())]
+    found += _audit(audit)
     for preflight in preflights:
         found += _preflight(preflight)
     names = {q.id: q.id if q.is_part else f"{q.id} {q.heading}" for q in examination.questions}
@@ -57,6 +62,15 @@ def _prompts(recipe: Recipe | None) -> list[str]:
     if not named:
         return []
     return [f"The prompt tells the model more than the question: {', '.join(named)} (template `{recipe.prompt}`)."]
+
+
+def _audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    if leaks := audit.get("leaks"):
+        found.append(("leak", f"The dataset's audit found {len(leaks)} overlap(s) between its splits."))
+    if (audit.get("history") or {}).get("group_by") == "image":
+        found.append(("group-by-image", f"Accepted risk: {ACCEPTED['group-by-image']}."))
+    return found + [("audit", f"Audit: {warning}") for warning in audit.get("warnings") or ()]
 
 
 def _preflight(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -98,7 +98,7 @@ def render_page(shown: Shown) -> str:
         recipe=shown.recipe,
         not_for_diagnosis=NOT_FOR_DIAGNOSIS,
         plain=answer_plainly(examination),
-        cautions=gather_cautions(shown.recipe, shown.preflights, examination, shown.changed),
+        cautions=gather_cautions(shown.recipe, shown.preflights, shown.audit, examination, shown.changed),
         overview=show_overview(examination, blocks),
         blocks=blocks,
         category_questions=category_questions,

@@ -16,6 +16,7 @@ NAMES = {"own": "tuned model", **{other: other for other in OTHERS}, "base": "ba
 OUTCOMES = {"better": "better", "tie": "unclear", "worse": "worse", "not run": "not run"}
 SIDE = ("majority", "blind", "base", "probe")
 SMALL_UNITS = {"", "ranks"}
+SHOWN_ITEMS, LONGEST_TEXT = 6, 240
 
 
 @dataclass(frozen=True)
@@ -260,21 +261,34 @@ def _share(value: float | None) -> str:
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested values as dotted keys and texts, lists by their length and first items."""
+    """Return values as names and texts: of lists and deeper objects their length and first items."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            rows += flatten(value, f"{name}.")
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping) and not prefix and any(_is_many(item) for item in value.values()):
+            rows += flatten(value, f"{key}: ")
+        elif isinstance(value, Mapping):
+            rows.append((name, _brief(value)))
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            shown = "; ".join(_brief(item) for item in value[:5])
-            rows.append((name, f"{len(value)}" + (f": {shown}" if shown else "") + (" …" if len(value) > 5 else "")))
+            shown = "; ".join(_brief(item) for item in value[:SHOWN_ITEMS])
+            rest = f"; and {len(value) - SHOWN_ITEMS} more" if len(value) > SHOWN_ITEMS else ""
+            rows.append((name, shown + rest if value else "none"))
         else:
             rows.append((name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)))
     return rows
 
 
+def _is_many(value: object) -> bool:
+    return isinstance(value, Mapping | Sequence) and not isinstance(value, str)
+
+
 def _brief(item: object) -> str:
-    if isinstance(item, Mapping):
-        return str(item.get("message") or ", ".join(f"{key} {value}" for key, value in item.items()))[:200]
-    return str(item)[:200]
+    if isinstance(item, Mapping) and "message" in item:
+        text = str(item["message"])
+    elif isinstance(item, Mapping):
+        text = (
+            ", ".join(f"{key} {value}" for key, value in item.items() if not _is_many(value)) or f"{len(item)} entries"
+        )
+    else:
+        text = str(item)
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"

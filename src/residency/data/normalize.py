@@ -6,11 +6,20 @@ Nothing is guessed: a wording that fits no option, or two as well, is a problem 
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from residency.data.members import MemberReader
 from residency.data.parsed import Parsed, as_quantity, failed, outside, read_number
-from residency.data.quantity import is_timestamp, plain_text, read_age, read_bands, read_quantity, read_range
+from residency.data.quantity import (
+    is_timestamp,
+    mend_units,
+    plain_text,
+    read_age,
+    read_bands,
+    read_quantity,
+    read_range,
+)
 from residency.data.wording import LAYERS, Layer, Lexicon
 from residency.types import Answer, AnswerSpec, Problem, Quantity, Question
 
@@ -90,6 +99,9 @@ class AnswerReader:
             strict = read(plain, tuple(layer for layer in layers if layer != "spelling"))
             if not strict.problems:
                 return strict
+            if self._bands and (mended := mend_units(plain)) != plain:
+                parsed = read(mended, layers)
+                return replace(parsed, layers=parsed.layers | {"spelling"})
         return read(plain, layers)
 
     def _read_set(self, text: str, layers: tuple[Layer, ...]) -> Parsed:

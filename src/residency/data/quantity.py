@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from unicodedata import normalize
 
+from rapidfuzz.distance import OSA
+
 # Units by what they measure; the value is the factor to the first one named.
 UNITS: tuple[dict[str, float], ...] = (
     {"mm": 1, "millimeter": 1, "millimetre": 1, "cm": 10, "centimeter": 10, "centimetre": 10, "m": 1000, "um": 0.001,
@@ -27,6 +29,7 @@ _AGES = (
 _WEEKS_ONLY = re.compile(rf"(\d+(?:[.,]\d+)?)\s*(?:completed\s*)?{_WEEK}?", re.I)
 _DAYS_ONLY = re.compile(rf"(\d+)\s*{_DAY}", re.I)
 _RANGE = re.compile(rf"(\d+)\s*{_WEEK}?\s*(?:-|to|until|bis)\s*(\d+)\s*{_WEEK}?", re.I)
+_UNIT_WORDS = ("weeks", "days")
 _TIMESTAMP = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ T]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?Z?"
     r"|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}(?: \d{1,2}:\d{2}(?::\d{2})?)?|\d{1,2}:\d{2}(?::\d{2})?"
@@ -97,6 +100,16 @@ def read_age(text: str) -> float | None:
     if found := _WEEKS_ONLY.fullmatch(text):
         return round(float(found[1].replace(",", ".")) * 7, 4)
     return None
+
+
+def mend_units(text: str) -> str:
+    """Return text with misspelled words for weeks and days put right (`20 to 25 weks`)."""
+
+    def mend(found: re.Match[str]) -> str:
+        near = [unit for unit in _UNIT_WORDS if OSA.distance(found[0].casefold(), unit) == 1]
+        return near[0] if len(near) == 1 and found[0].casefold() not in _UNIT_WORDS else found[0]
+
+    return re.sub(r"[^\W\d_]{4,}", mend, text)
 
 
 def read_range(text: str) -> tuple[int, int] | None:

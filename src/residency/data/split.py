@@ -21,7 +21,7 @@ def make_splits(
     """Divide the samples' groups.
 
     Groups without any annotated sample belong to train in every fold. With several folds each annotated group is
-    tested once, and a fold's val is drawn from its train groups in the proportion of the ratios.
+    tested once, and a fold's val is drawn from the groups that remain, in the proportion of the ratios.
 
     Args:
         samples: of the whole dataset.
@@ -38,7 +38,7 @@ def make_splits(
     strata = group_strata(samples)
     bare = tuple(sorted({sample.group for sample in samples} - strata.keys()))
     parts = sum(ratio > 0 for ratio in ratios)
-    needed = max(parts, folds + parts - 2 if folds > 1 else 0)
+    needed = parts if folds == 1 else max(folds, 4 if folds == 2 else 3)
     if len(strata) < needed:
         raise UserError(
             f"{len(strata)} annotated group(s) cannot be divided into " + (f"{folds} folds" if folds > 1 else "splits"),
@@ -51,13 +51,34 @@ def make_splits(
         train, val, test = deal_groups(strata, ratios, rng)
         made = [Fold(train=_join(train, bare), val=val, test=test)]
         return Splits(seed=seed, method="stratified groups", folds=tuple(made))
+    tests = deal_groups(strata, (1 / folds,) * folds, rng)
     made = []
-    for test in deal_groups(strata, (1 / folds,) * folds, rng):
-        rest = {group: count for group, count in strata.items() if group not in test}
-        share = ratios[1] / (ratios[0] + ratios[1])
-        train, val = deal_groups(rest, (1 - share, share), np.random.default_rng([seed, len(made)]))
+    for number, test in enumerate(tests):
+        val = _next_val(tests, number, ratios[1] / (ratios[0] + ratios[1]), strata, rng)
+        train = tuple(group for group in strata if group not in {*test, *val})
         made.append(Fold(train=_join(train, bare), val=val, test=test))
     return Splits(seed=seed, method=f"{folds} folds of stratified groups", folds=tuple(made))
+
+
+def _next_val(
+    tests: Sequence[tuple[str, ...]],
+    number: int,
+    share: float,
+    strata: Mapping[str, Mapping[str, int]],
+    rng: np.random.Generator,
+) -> tuple[str, ...]:
+    """Draw a fold's val from the test groups of the folds after it, so that no group is held back more than another."""
+    rest = len(strata) - len(tests[number])
+    wanted = max(1, round(share * rest)) if share else 0
+    wanted = min(wanted, rest - 1)
+    pool: list[str] = []
+    for step in range(1, len(tests)):
+        if len(pool) < wanted:
+            pool += tests[(number + step) % len(tests)]
+    if wanted in (0, len(pool)):
+        return tuple(sorted(pool[:wanted]))
+    held = {group: strata[group] for group in pool}
+    return deal_groups(held, (wanted / len(pool), 1 - wanted / len(pool)), rng)[0]
 
 
 def group_strata(samples: Sequence[Sample]) -> dict[str, Counter[str]]:

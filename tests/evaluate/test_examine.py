@@ -11,6 +11,7 @@ from residency.errors import CheckFailed, UserError
 from residency.evaluate.examine import evaluate_file, evaluate_run, load_examination
 from residency.evaluate.measure import validation_score
 from residency.evaluate.records import Examination, Mark
+from residency.evaluate.verdict import outcome_of
 from residency.files import read_lines, sha256_file, sha256_text, write_lines
 from residency.types import Fold, Prediction, Sample, Score, Splits
 
@@ -242,3 +243,11 @@ def test_validation_score_is_high_for_the_truth_and_low_for_silence(made_run: Pa
     silent = [made.model_copy(update={"parsed": None, "parts": {}, "prediction": ""}) for made in told]
     assert validation_score(samples, silent, dataset.questionnaire)[0] == 0
     assert validation_score([], [], None) == (None, {})
+
+
+def test_nothing_is_judged_on_a_handful_of_groups() -> None:
+    gain = Score(of="own-base", question="q1", metric="gain in accuracy", value=1, low=1, high=1, n=20, groups=5)
+    assert outcome_of(gain) == "tie"
+    assert outcome_of(gain.model_copy(update={"groups": 6})) == "better"
+    assert outcome_of(gain.model_copy(update={"groups": 6, "low": -1, "high": -0.1})) == "worse"
+    assert outcome_of(None) == "not run"

@@ -45,7 +45,7 @@ def find_doubts(
         if worse := [v.question for v in verdicts if v.against == other and v.outcome == "worse"]:
             yield Warned(
                 kind=f"worse-than-{other}",
-                message=f"On {_listed(worse)} the tuned model is worse than {other} ({MEANS[other]}).",
+                message=f"On {_listed(worse)} the tuned model is worse than {MEANS[other]} ({other}).",
             )
 
 

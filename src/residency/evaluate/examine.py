@@ -12,7 +12,7 @@ from residency.evaluate.measure import tally_answers
 from residency.evaluate.metric import Metric, Tally
 from residency.evaluate.number import median_error
 from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
-from residency.evaluate.records import ClassRate, Confusion, Examination, QuestionShown, SplitCount
+from residency.evaluate.records import ClassRate, Confusion, Examination, Mark, QuestionShown, SplitCount
 from residency.evaluate.verdict import judge_gains, tally_verdicts
 from residency.files import write_json, write_lines
 from residency.types import SPLITS, AnswerSpec, Question, Sample, Score, SplitName
@@ -51,7 +51,10 @@ def write_examination(evidence: Evidence, draws: int | None = None) -> Examinati
     answers = gather_answers(evidence.samples, evidence.predictions, evidence.dataset.questionnaire)
     examination = examine(evidence, answers, draws, settings.seed if settings else 0)
     stem = "scores" if evidence.split == "test" else evidence.split
-    marks = [mark for answered in answers for of in ("own", "base") for mark in mark_answers(answered, of)]
+    marks: list[Mark] = []
+    for of in ("own", "base"):
+        texts = {made.id: made.prediction for made in evidence.predictions.get(of, [])}
+        marks += [mark for answered in answers for mark in mark_answers(answered, of, texts)]
     prefix = "" if evidence.split == "test" else f"{evidence.split}."
     write_lines(evidence.folder / "scores" / f"{prefix}marks.jsonl", marks)
     write_json(evidence.folder / "scores" / f"{stem}.json", examination.model_dump(mode="json"))

@@ -1,6 +1,6 @@
 """One answered question in, a line a sample out: truth, answer, and how good the answer was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from residency.evaluate.gather import Answered
 from residency.evaluate.number import signed_errors
@@ -12,8 +12,8 @@ from residency.questionnaire import render_value
 from residency.types import Answer
 
 
-def mark_answers(answered: Answered, of: str) -> Iterator[Mark]:
-    """Yield the mark of each sample that the mode answered or failed to parse (nothing: it was not run)."""
+def mark_answers(answered: Answered, of: str, texts: Mapping[str, str]) -> Iterator[Mark]:
+    """Yield the mark of each sample (nothing: the mode was not run); `texts` is what the model said, by sample id."""
     if of not in answered.answers:
         return
     spec, truths, answers = answered.spec, answered.truths, answered.answers[of]
@@ -31,6 +31,7 @@ def mark_answers(answered: Answered, of: str) -> Iterator[Mark]:
             category=sample.category,
             truth=render_value(truth) or "none",
             answer=None if answer is None else render_value(answer) or "none",
+            said=texts.get(sample.id, "") if answer is None else "",
             credit=_credit(spec.type, truth, answer),
             error=error,
         )

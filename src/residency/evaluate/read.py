@@ -58,7 +58,7 @@ def read_run(run: Path, data: Path | None = None, split: SplitName = "test") -> 
             found=[file.name for file in files] or "no predictions",
             do=f"residency predict {run} --split {split} --as all",
         )
-    return _collect(run.name, run, split, files, load_recipe(config), data)
+    return _collect(run, split, files, load_recipe(config), data)
 
 
 def read_siblings(file: Path, data: Path | None = None) -> Evidence:
@@ -76,7 +76,7 @@ def read_siblings(file: Path, data: Path | None = None) -> Evidence:
     recipe = load_recipe(config) if config.is_file() else None
     folder = file.parent.parent if recipe else file.parent
     split = named[1] if named else next((made.split for made in read_lines(file, Prediction)), "test")
-    return _collect(folder.name if recipe else file.name, folder, split, files, recipe, data)
+    return _collect(folder, split, files, recipe, data)
 
 
 def run_folders(run: Path) -> list[Path]:
@@ -87,9 +87,7 @@ def run_folders(run: Path) -> list[Path]:
     return sorted(folds, key=lambda folder: int(folder.name.removeprefix("fold-")))
 
 
-def _collect(
-    name: str, folder: Path, split: str, files: list[Path], recipe: Recipe | None, data: Path | None
-) -> Evidence:
+def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None, data: Path | None) -> Evidence:
     dataset = _find_dataset(folder, recipe, data)
     asked = recipe.questions if recipe else None
     known = {
@@ -108,7 +106,7 @@ def _collect(
     if split in SPLITS and dataset.splits:
         predictions["majority"] = _majority(dataset, samples, split, folds)
     return Evidence(
-        name,
+        recipe.name if recipe else files[0].name,
         folder,
         split,
         dataset,

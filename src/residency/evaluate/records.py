@@ -72,7 +72,10 @@ class Confusion(Record):
 
 
 class Mark(Record):
-    """How one sample was answered: `credit` in [0, 1] (None for numbers), `error` in ranks or units."""
+    """How one sample was answered: `credit` in [0, 1] (None for numbers), `error` in ranks or units.
+
+    `said` is the model's text where no answer could be read in it.
+    """
 
     id: str
     question: str
@@ -81,6 +84,7 @@ class Mark(Record):
     category: str | None = None
     truth: str
     answer: str | None = None
+    said: str = ""
     credit: float | None = None
     error: float | None = None
 

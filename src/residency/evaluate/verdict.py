@@ -7,6 +7,9 @@ from residency.evaluate.read import OTHERS
 from residency.evaluate.records import Outcome, Tallied, Verdict
 from residency.types import Score
 
+FEWEST_GROUPS = 6
+"""With fewer, even a difference of one sign in every group has p > 0.05 by the exact sign test: nothing is judged."""
+
 
 def judge_gains(answers: Sequence[Answered], scores: Sequence[Score]) -> list[Verdict]:
     """Return a verdict a question (not a sub-answer) and comparison, on the primary metric over all samples."""
@@ -32,10 +35,10 @@ def judge_gains(answers: Sequence[Answered], scores: Sequence[Score]) -> list[Ve
 
 
 def outcome_of(gain: Score | None) -> Outcome:
-    """Return `better` where the interval of a gain lies above 0, `worse` where below, else `tie`."""
+    """Return `better` where the interval of a gain lies above 0, `worse` where below, else (or of few groups) `tie`."""
     if gain is None or gain.value is None:
         return "not run"
-    if gain.low is None or gain.high is None:
+    if gain.low is None or gain.high is None or gain.groups < FEWEST_GROUPS:
         return "tie"
     return "better" if gain.low > 0 else "worse" if gain.high < 0 else "tie"
 

@@ -74,6 +74,8 @@ def draw_curves(folds: Sequence[Sequence[dict[str, Any]]]) -> Markup | None:
             _plot(scores, fold, "val_score", MARK, None, marker="o")
         losses.set(xlabel="epoch", title="Loss", ylim=(0, None))
         losses.legend(frameon=False)
+        for axes in (losses, scores):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         scores.set(xlabel="epoch", title="Validation score of generated answers", ylim=(0, 1))
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})

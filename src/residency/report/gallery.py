@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from residency.data.dataset import Dataset
 from residency.evaluate.records import Mark, QuestionShown
 
-SIDE, QUALITY, MOST = 160, 72, 24
+SIDE, QUALITY, MOST, LONGEST_SAID = 160, 72, 24, 120
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,15 @@ def _make_card(mark: Mark, question: QuestionShown, dataset: Dataset | None, ima
         category=mark.category or "",
         verdict=_verdict(mark, question),
         truth=mark.truth,
-        answer=mark.answer or "(could not be read)",
+        answer=mark.answer or _unread(mark.said),
         picture=draw_thumbnail(dataset, image) if dataset and image else None,
         image=image,
     )
+
+
+def _unread(said: str) -> str:
+    short = said if len(said) <= LONGEST_SAID else said[:LONGEST_SAID] + " …"
+    return f"“{short}” (not an answer that can be read)" if said.strip() else "nothing"
 
 
 def _verdict(mark: Mark, question: QuestionShown) -> str:

@@ -21,8 +21,9 @@ def answer_plainly(examination: Examination) -> list[str]:
     groups = max((score.groups for score in examination.scores), default=0)
     sentences = [
         f"Examined on {images} images of {groups} groups (patients) that were kept out of training, the tuned model "
-        f"does better than the most frequent answer, and better than itself without the image, on {len(shown)} of "
-        f"{len(headings)} questions" + (f": {_listed([headings[id] for id in shown])}." if shown else ".")
+        f"does better than the most frequent answer, and better than itself without the image, on "
+        f"{len(shown) or 'none'} of {len(headings)} questions"
+        + (f": {_listed([headings[id] for id in shown])}." if shown else ".")
     ]
     if rest:
         sentences.append(f"Nothing shows yet that it can answer {_listed([headings[id] for id in rest])}.")
@@ -41,9 +42,8 @@ def _against_base(examination: Examination) -> str:
         return "The model before fine-tuning was not run."
     below = tallied.worse["base"]
     worse = "on none is it worse" if not below else f"on {below} it is worse"
-    return (
-        f"Fine-tuning made it better than the base model on {tallied.better['base']} of {tallied.questions}; {worse}."
-    )
+    better = tallied.better["base"] or "none"
+    return f"It is better than the base model, before fine-tuning, on {better} of {tallied.questions}; {worse}."
 
 
 def _listed(names: list[str]) -> str:

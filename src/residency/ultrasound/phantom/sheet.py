@@ -19,13 +19,13 @@ from residency.progress import track
 from residency.questionnaire import load_questionnaire
 from residency.types import Quantity, Record
 from residency.ultrasound.phantom.answers import SHOWN_IN
+from residency.ultrasound.phantom.mess import SHEET, Cell, plant_defects
 from residency.ultrasound.phantom.plan import Subject
 from residency.ultrasound.phantom.sites import SITES, TRAINING_SITES, Site, find_site, pick_share
 from residency.ultrasound.phantom.study import CATEGORIES, Drawing, ages_of, draw_image
 from residency.ultrasound.phantom.wording import word_answers
 
 COLUMNS = ("Image", "Patient", "Category", "Annotator", "Spacing mm", "Machine")
-Cell = str | float | datetime | None
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,6 @@ def write_phantom(
     rows = [_row(order, truth, words) for order, truth, words in zip(orders, truths, texts, strict=True)]
     defects = 0
     if messy:
-        from residency.ultrasound.phantom.mess import plant_defects
-
         planted = plant_defects(rows, headings(), np.random.default_rng([seed, 77]))
         rows, defects = planted.rows, len(planted.defects)
         write_text(out / "defects.jsonl", "".join(defect.line() + "\n" for defect in planted.defects))
@@ -253,7 +251,7 @@ def _write_sheet(path: Path, rows: list[list[Cell]]) -> None:
     from openpyxl import Workbook
 
     book = Workbook(write_only=True)
-    page = book.create_sheet("Answers")
+    page = book.create_sheet(SHEET)
     for row in [headings(), *rows]:
         page.append(row)
     buffer = BytesIO()

@@ -81,7 +81,7 @@ def _make_card(mark: Mark, question: QuestionShown, dataset: Dataset | None, ima
 
 def _unread(said: str) -> str:
     short = said if len(said) <= LONGEST_SAID else said[:LONGEST_SAID] + " …"
-    return f"“{short}” (not an answer that can be read)" if said.strip() else "nothing"
+    return f"“{short}” (not an answer that can be read)" if said.strip() else "(no text)"
 
 
 def _verdict(mark: Mark, question: QuestionShown) -> str:

@@ -184,6 +184,13 @@ class Canvas:
         self.fill(pose, shape, db - 14, soft=0.6, texture=(0.0, 2.0), block=block)
         self.edge(pose, shape, db, width=width, power=1.5, floor=0.25)
 
+    def blend_planes(self, strength: float) -> None:
+        """Mix in the neighbouring planes, as a slice that misses its plane does: edges wash out, interfaces fade."""
+        share = np.float32(0.75 * strength)
+        wide = gaussian_filter(self.echo_db, (6 + 6 * strength, 4 + 4 * strength), truncate=2)
+        self.echo_db += share * (wide - self.echo_db)
+        self.glint *= 1 - np.float32(0.6) * share
+
     def name(self, name: str, pose: Pose, shape: Shape) -> None:
         """Record a structure for answers, boxes and outlines."""
         self.structures.append(Structure(name, pose, shape))

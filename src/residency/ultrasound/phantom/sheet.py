@@ -1,13 +1,14 @@
 """A folder of simulated studies: number of patients and seed in; images, answers.xlsx and truth.jsonl out."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.random import Generator
@@ -255,8 +256,16 @@ def _write_sheet(path: Path, rows: list[list[Cell]]) -> None:
     for row in [headings(), *rows]:
         page.append(row)
     buffer = BytesIO()
-    # A fixed date keeps equal calls equal to the byte but for the archive's own time stamps.
-    book.properties.created = book.properties.modified = datetime(2026, 1, 1)
     book.save(buffer)
     with written_whole(path) as file:
-        file.write(buffer.getvalue())
+        file.write(_without_dates(buffer.getvalue()))
+
+
+def _without_dates(workbook: bytes) -> bytes:
+    """Return the workbook with its time stamps set to a fixed day, so that equal calls write equal bytes."""
+    buffer = BytesIO()
+    with ZipFile(BytesIO(workbook)) as old, ZipFile(buffer, "w", ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2026-01-01T00:00:00Z", old.read(name))
+            new.writestr(ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data, ZIP_DEFLATED)
+    return buffer.getvalue()

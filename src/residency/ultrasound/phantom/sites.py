@@ -87,7 +87,7 @@ class Site:
     annotators: tuple[str, ...]
     first_trimester: float = 0.25
     late: float = 0.1
-    abnormal: float = 0.12
+    abnormal: float = 0.18
     poor: float = 0.16
     measured: float = 0.5
     dated: float = 0.4
@@ -131,7 +131,7 @@ LOWLAND = Site(
     annotators=("LK",),
     first_trimester=0.15,
     poor=0.24,
-    abnormal=0.10,
+    abnormal=0.14,
     measured=0.35,
 )
 SUMMIT = Site(
@@ -192,7 +192,7 @@ DELTA = Site(
         capital=True,
     ),
     annotators=("DX", "DY"),
-    abnormal=0.14,
+    abnormal=0.22,
     late=0.15,
 )
 HARBOUR = Site(
@@ -238,7 +238,8 @@ HARBOUR = Site(
     annotators=("H1", "H2"),
     first_trimester=0.38,
     late=0.06,
-    abnormal=0.16,
+    # A referral hospital: many findings.
+    abnormal=0.3,
     poor=0.2,
     measured=0.4,
     weights={"abdomen": 1.6, "femur": 1.6, "thorax": 1.6},

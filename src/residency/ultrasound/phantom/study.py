@@ -111,6 +111,8 @@ def draw_image(
     fineness = float(np.clip(fan.depth_mm / 110, 0.4, 1.2))
     settings = replace(settings, axial_mm=settings.axial_mm * fineness, lateral_mm=settings.lateral_mm * fineness)
     canvas = _paint(plan, category, subject, fan, pose, settings, rng)
+    if spoiled.off_plane:
+        canvas.blend_planes(spoiled.off_plane)
     if spoiled.shadowing:
         _cast_shadow(canvas, pose, plan, spoiled.shadowing, rng)
     samples, shadow_db = form_image(canvas, settings, spoiled, rng)

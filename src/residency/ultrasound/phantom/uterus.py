@@ -75,6 +75,8 @@ def paint_cavity(
         side = rng.choice([-1.0, 1.0]) * np.pi / 2 + rng.normal(0, 0.5)
         thick = rng.uniform(0.6, 1.4) * (10 + 0.6 * weeks)
         paint_placenta(canvas, sac, float(side), float(thick), rng)
+    if hematoma:
+        _paint_hematoma(canvas, sac, rng)
     particles = rng.uniform(0, 8) if weeks > 28 else 0.0
     canvas.pool(STILL, sac, FLUID_DB + rng.uniform(0, 8) + particles, soft=1.5)
     canvas.edge(STILL, sac, rng.uniform(6, 16), width=0.6, floor=0.12)
@@ -91,8 +93,6 @@ def paint_cavity(
         canvas.fill(STILL, inner, rng.uniform(-3, 5), soft=1.0, texture=(2.0, 2.5))
         canvas.edge(STILL, inner, rng.uniform(6, 14), width=0.5)
         canvas.name("placenta", STILL, inner)
-    if hematoma:
-        _paint_hematoma(canvas, sac, rng)
     if fluid_mm > 2:
         canvas.name("amniotic fluid", STILL, sac)
     return Surroundings(placenta, fluid_mm > 2, hematoma)
@@ -170,18 +170,14 @@ def _paint_bowel(canvas: Canvas, rng: Generator) -> None:
 
 
 def _paint_hematoma(canvas: Canvas, sac: Ellipse, rng: Generator) -> None:
-    """Paint a dark crescent between the sac and the uterine wall."""
-    side = rng.choice([-1.0, 1.0]) * np.pi / 2 + rng.normal(0, 0.5)
-    pool = Ellipse(
-        sac.u + float(np.cos(side)) * (sac.a + 3),
-        sac.v + float(np.sin(side)) * (sac.b + 3),
-        sac.a * rng.uniform(0.35, 0.6),
-        rng.uniform(4, 8),
-        float(side) - np.pi / 2,
-    )
-    canvas.pool(STILL, pool, rng.uniform(-34, -24), soft=0.8)
-    canvas.edge(STILL, pool, rng.uniform(6, 12), width=0.5)
-    canvas.name("hematoma", STILL, pool)
+    """Paint dark blood between wall and sac; the sac, painted next, leaves a crescent of it."""
+    side = float(rng.choice([-1.0, 1.0]) * np.pi / 2 + rng.normal(0, 0.6))
+    thick = rng.uniform(5, 10)
+    edge_u, edge_v = sac.u + np.cos(side) * sac.a, sac.v + np.sin(side) * sac.b
+    blood = Ellipse(float(edge_u), float(edge_v), 0.55 * sac.a, thick, side - np.pi / 2, ((3, 0.06, 1.0),))
+    canvas.pool(STILL, blood, rng.uniform(-32, -22), soft=1.0)
+    canvas.edge(STILL, blood, rng.uniform(6, 14), width=0.6)
+    canvas.name("hematoma", STILL, blood)
 
 
 def _shine_layer(canvas: Canvas, distance: Grid, db: float, width: float) -> None:

@@ -1,6 +1,7 @@
 """The first trimester's sagittal views: standard NT and non-standard NT; +u is to the head, +v to the front."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.random import Generator
@@ -8,7 +9,7 @@ from numpy.random import Generator
 from residency.ultrasound.phantom.canvas import Canvas, Pose
 from residency.ultrasound.phantom.growth import crl_at, nuchal_limit
 from residency.ultrasound.phantom.plan import Plan, Subject, hand_of, lie_across
-from residency.ultrasound.phantom.shapes import Ellipse, Grid, Merged, bend
+from residency.ultrasound.phantom.shapes import Ellipse, Grid, Merged, Tube, bend
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,31 @@ class Fetus:
 
     def _translucency(self, canvas: Canvas, pose: Pose, rng: Generator) -> None:
         """Paint the fluid band behind neck and back, its outer skin line and inner fascia line."""
-        c, t = self.crl, self.nuchal
-        back = self._back()
-        band = bend([(u, v - t / 2) for u, v in back], (0.3 * t, 0.5 * t, 0.5 * t, 0.3 * t), 9)
-        skin = bend([(u, v - t - 0.3) for u, v in back], 0.3, 9)
+        t, back = self.nuchal, self.back
+        swell = np.sin(np.linspace(0.35, np.pi - 0.35, len(back)))
+        thick = t * swell / swell.max()
+        band = Tube(
+            tuple((u, v - k / 2) for (u, v), k in zip(back, thick, strict=True)), tuple(float(k) / 2 for k in thick)
+        )
+        skin = Tube(tuple((u, v - k - 0.2) for (u, v), k in zip(back, thick, strict=True)), (0.3,) * len(back))
         canvas.pool(pose, band, -40.0, soft=0.3)
-        canvas.strand(pose, skin, rng.uniform(10, 18), width=0.4, floor=0.3)
-        canvas.strand(pose, bend(back, 0.3, 9), rng.uniform(8, 16), width=0.4, floor=0.3)
+        canvas.strand(pose, skin, rng.uniform(12, 20), width=0.4, floor=0.35)
+        canvas.strand(pose, Tube(back, (0.3,) * len(back)), rng.uniform(8, 16), width=0.35, floor=0.3)
         canvas.name("nuchal translucency", pose, band)
         if rng.random() < 0.5:
-            amnion = bend([(u, v - t - rng.uniform(2, 6)) for u, v in ((0.45 * c, -0.2 * c), *back)], 0.3, 9)
+            amnion = bend(
+                [(u, v - t - rng.uniform(2, 6)) for u, v in ((0.45 * self.crl, -0.2 * self.crl), *back)], 0.3, 9
+            )
             canvas.strand(pose, amnion, rng.uniform(2, 9), width=0.35)
 
-    def _back(self) -> list[tuple[float, float]]:
+    @cached_property
+    def back(self) -> tuple[tuple[float, float], ...]:
+        """The body's surface behind neck and upper back, from the occiput down, as (u, v)."""
         c = self.crl
-        nape = -0.115 * c - 0.03 * c * max(self.tilt, 0)
-        return [
-            (0.24 * c, nape - 0.03 * c),
-            (0.14 * c, nape + 0.005 * c),
-            (0.03 * c, nape - 0.01 * c),
-            (-0.12 * c, -0.165 * c),
-        ]
+        u, v = np.meshgrid(np.linspace(0.24, -0.14, 11) * c, np.linspace(0.0, -0.3, 90) * c, indexing="ij")
+        outside = self.body.distance(u.astype(np.float32), v.astype(np.float32)) > 0
+        first = np.argmax(outside, 1)
+        return tuple((float(a), float(b)) for a, b in zip(u[:, 0], v[np.arange(11), first], strict=True))
 
     def _head(self, canvas: Canvas, pose: Pose, flesh: float, rng: Generator) -> None:
         c, head = self.crl, self.head
@@ -161,13 +166,13 @@ def plan_nuchal(standard: bool, subject: Subject, off_plane: float, rng: Generat
     mid = standard or whole
     # A mid-sagittal CRL view is non-standard for NT: the neck is bent, the band too thin and small to measure.
     tilt = rng.normal(0.05, 0.08) if standard else rng.choice([-1, 1]) * rng.uniform(0.25, 0.5)
-    shown = nuchal if standard else 0.5 * nuchal
+    shown = nuchal if standard else min(0.5 * nuchal, 0.9)
     fetus = Fetus(crl, shown, mid, zoomed, float(tilt), subject.weeks)
     measures = {"CRL": crl} | ({"NT": nuchal} if standard else {})
     names = ["NT thickness" if standard else "NT not measurable"]
     if not zoomed and mid:
         names.append("CRL")
-    nape = fetus._back()[1]
+    nape = fetus.back[5]
     plane = "mid-sagittal view of head and neck" if zoomed else "mid-sagittal view of CRL"
     return Plan(
         half_u=(0.33 if zoomed else 0.54) * crl,

@@ -4,16 +4,19 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.errors import UserError
 from residency.types import MODES, Mode, Score, SplitName
+
+if TYPE_CHECKING:
+    from residency.data.wording import Layer
 
 HELP = f"""Train, examine and serve small vision-language models on medical images with few annotations.
 
@@ -92,6 +95,11 @@ def ingest(
     folds: Annotated[int, typer.Option(min=1, help="1: train, val, test. More: folds for cross-validation.")] = 1,
     seed: Seed = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and record them.")] = False,
+    ratios: Annotated[str, typer.Option(help="Shares of train, val and test, in parts of groups.")] = "0.6,0.15,0.25",
+    layers: Annotated[
+        str, typer.Option(help="Layers of normalization that are applied; leave any out.")
+    ] = "space,spelling,vocabulary",
+    resplit: Annotated[bool, typer.Option("--resplit", help="Draw new splits though the data has its own.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +107,18 @@ def ingest(
     from residency.data.ingest import ingest as compile_dataset
 
     summary = compile_dataset(
-        sheet, images, questionnaire, out, group_by, folds=folds, seed=seed, skip_bad=skip_bad, replace=replace
+        sheet,
+        images,
+        questionnaire,
+        out,
+        group_by,
+        folds=folds,
+        ratios=_read_ratios(ratios),
+        seed=seed,
+        skip_bad=skip_bad,
+        layers=_read_layers(layers),
+        resplit=resplit,
+        replace_old=replace,
     )
     _tell(summary, as_json)
 
@@ -109,7 +128,10 @@ def audit(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")], as
     """Check a dataset again and write its page; exit 1 on any overlap between splits."""
     from residency.data.audit import audit_dataset
 
-    _tell(audit_dataset(dataset), as_json, next=f"residency train RECIPE data={dataset}")
+    told = ("images", "annotated_images", "samples", "groups", "folds", "unreadable", "twins", "defects", "warnings")
+    _tell(audit_dataset(dataset), as_json, next=f"residency train RECIPE data={dataset}", lines=told)
+    if not as_json:
+        out_console.print(f"page: {dataset / 'audit.html'}", markup=False)
 
 
 @app.command()
@@ -184,10 +206,12 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder that was evaluated.")], as_json: Json = False
 ) -> None:
     """Write the run's report: one page, self-contained, for a clinician to read."""
+    from residency.report.card import write_card
     from residency.report.page import write_report
 
     page = write_report(run)
-    _tell({"report": str(page)}, as_json, next=f"open {page} in a browser")
+    written = {"report": str(page)} | ({"card": str(write_card(run))} if (run / "adapter").is_dir() else {})
+    _tell(written, as_json, next=f"open {page} in a browser")
 
 
 @app.command()
@@ -224,12 +248,34 @@ def _say(line: str) -> None:
     error_console.print(line, markup=False)
 
 
+def _read_ratios(text: str) -> tuple[float, float, float]:
+    """Read three shares, each above 0, and scale them to a sum of 1."""
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        train = val = test = 0.0
+    total = train + val + test
+    if not (min(train, val, test) > 0 and total < float("inf")):
+        raise UserError("--ratios are no shares of train, val and test", found=text, allowed="0.6,0.15,0.25")
+    return train / total, val / total, test / total
+
+
+def _read_layers(text: str) -> "tuple[Layer, ...]":
+    from residency.data.wording import LAYERS
+
+    named = [part.strip() for part in text.split(",") if part.strip()]
+    if unknown := [name for name in named if name not in LAYERS]:
+        raise UserError("--layers names an unknown layer", found=unknown, allowed=LAYERS)
+    return tuple(layer for layer in LAYERS if layer in named)
+
+
 def _tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[str, ...] = ()) -> None:
     """Print a result: as JSON, or a line for each field that says something, and the command that comes next."""
-    values = json.loads(result.model_dump_json()) if isinstance(result, BaseModel) else result
+    values = TypeAdapter(type(result)).dump_python(result, mode="json", by_alias=True)
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
         return
+    next = values.pop("next_command", next)
     for key, value in values.items():
         if value not in (None, (), [], {}) and (not lines or key in lines):
             out_console.print(f"{key.replace('_', ' ')}: {_short(value)}", markup=False)

@@ -78,7 +78,7 @@ def form_image(canvas: Canvas, settings: Settings, spoiled: Degradation, rng: Ge
     noise = _complex_noise(rng)
     diffuse = np.float32(10) ** (canvas.echo_db / 20) * noise * np.float32(_noise_lift(canvas, settings))
     flicker = np.float32(0.8) + np.float32(0.25) * noise.real
-    field = _blur(level * (diffuse + canvas.glint * flicker), canvas, settings)
+    field = blur_field(level * (diffuse + canvas.glint * flicker), canvas, settings)
     envelope = _compound(np.abs(field), canvas, settings)
     envelope = _reverberate(envelope, settings, rng)
     envelope = envelope + np.float32(settings.haze) * _veil(envelope)
@@ -128,7 +128,7 @@ def _noise_lift(canvas: Canvas, settings: Settings) -> float:
     return float(np.sqrt(2 * np.sqrt(np.pi) * axial * 2 * np.sqrt(np.pi) * lateral) / np.sqrt(2))
 
 
-def _blur(field: Grid, canvas: Canvas, settings: Settings) -> Grid:
+def blur_field(field: Grid, canvas: Canvas, settings: Settings) -> Grid:
     """Return the field blurred along and across the beams, more across them away from the focus."""
     axial, near, far = _widths(canvas, settings)
     field = gaussian_filter1d(field, axial, 0, truncate=2.5)

@@ -249,7 +249,7 @@ class Draws:
 
     def __getitem__(self, draw: Draw) -> tuple[Sample, int]:
         """Return the sample and the seed of its augmentation."""
-        return self.samples[draw.index], draw.seed
+        return self.samples[draw.row], draw.seed
 
 
 class KeepBest(TrainerCallback):
@@ -259,12 +259,16 @@ class KeepBest(TrainerCallback):
     """
 
     def __init__(self, trainer: RunTrainer) -> None:
-        self.trainer = trainer
+        self.trainer, self.metrics = trainer, trainer.run_folder / "metrics.jsonl"
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Begin metrics.jsonl with what the checkpoint remembers: lines after it, of a run cut off, go."""
+        write_text(self.metrics, "".join(_metric_line(entry) for entry in state.log_history))
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write every line logged so far: one file, whole at any moment."""
-        lines = [json.dumps(_metric_line(entry)) for entry in state.log_history]
-        write_text(self.trainer.run_folder / "metrics.jsonl", "\n".join(lines) + "\n")
+        """Add the newest line."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(_metric_line(state.log_history[-1]))
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Keep the adapter if it is the best so far, save a checkpoint, and stop when patience is at its end."""
@@ -374,8 +378,8 @@ class _stopping_at_interrupt:  # noqa: N801 - a context manager, named for how i
         signal.signal(signal.SIGINT, self.before)
 
 
-def _metric_line(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key.replace("eval_", "val_"): value for key, value in entry.items()}
+def _metric_line(entry: dict[str, Any]) -> str:
+    return json.dumps({key.replace("eval_", "val_"): value for key, value in entry.items()}) + "\n"
 
 
 def _image_slices(samples: Sequence[Sample], images: int) -> Iterator[list[Sample]]:

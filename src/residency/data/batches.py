@@ -10,9 +10,9 @@ from residency.types import Sample
 
 
 class Draw(NamedTuple):
-    """A sample's index and the seed of its image's augmentation; draws of one image in a batch share the seed."""
+    """A sample's row and the seed of its image's augmentation; draws of one image in a batch share the seed."""
 
-    index: int
+    row: int
     seed: int
 
 

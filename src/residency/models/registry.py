@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 import transformers
 from peft import PeftModel
 from transformers.utils import cached_file
@@ -53,9 +54,11 @@ def open_model(name: str, *, prompt: str = "{prefix}", image_size: int | None = 
     transformers.utils.logging.disable_progress_bar()
     family = _find_family(name, source)
     try:
-        return Opened(name, family, family.load(ModelSpec(source, prompt, image_size)))
+        loaded = family.load(ModelSpec(source, prompt, image_size))
     except (OSError, ValueError) as error:
         raise UserError(f"the model {name} cannot be loaded", found=_first_line(error)) from error
+    loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Opened(name, family, loaded)
 
 
 def open_run(run: Path) -> tuple[Recipe, Opened]:

@@ -16,12 +16,13 @@ from torch.nn import functional
 
 import residency
 from residency.errors import MissingExtra
-from residency.files import sha256_file, write_json
+from residency.files import sha256_file, write_json, write_text
 from residency.losses import caption_loss
 from residency.models.family import Loaded, ModelSpec
 from residency.models.nano.build import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, build_nano
 from residency.models.nano.family import Nano
 from residency.models.nano.tower import CHANNELS, NanoTower
+from residency.pretrain.card import write_card_text
 from residency.pretrain.studies import DETECTION, DRAWN, Studies, read_studies
 from residency.progress import track
 from residency.questionnaire import load_questionnaire
@@ -70,9 +71,15 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
         "held_out_accuracy": _examine(loaded, studies, held),
     }
+    command = (
+        f"residency pretrain {' '.join(map(str, folders))} --out {out} --steps {settings.steps} --seed {settings.seed}"
+    )
+    millions = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
     loaded.model.half().save_pretrained(model_folder)
     loaded.processor.save_pretrained(model_folder)
     write_json(model_folder / "training.json", figures)
+    card = write_card_text(figures, millions=millions, side=IMAGE_SIZE, command=command)
+    write_text(model_folder / "README.md", card)
     return figures
 
 
@@ -81,6 +88,7 @@ def _fit_model(loaded: Loaded, studies: Studies, train: np.ndarray, out: Path, s
     model, tower = loaded.model, loaded.model.model.vision_tower
     naming = nn.Linear(CHANNELS, len(studies.vocabulary)).to(loaded.device)
     tower.load_state_dict(_imagenet_weights(tower))
+    tower.to(memory_format=torch.channels_last)
     tower.learns_statistics = True
     rest = [*naming.parameters(), *(p for name, p in model.named_parameters() if ".vision_tower." not in name)]
     optimizer = torch.optim.AdamW(
@@ -89,6 +97,7 @@ def _fit_model(loaded: Loaded, studies: Studies, train: np.ndarray, out: Path, s
             {"params": rest, "peak": settings.language_rate},
         ],
         weight_decay=settings.weight_decay,
+        fused=True,
     )
     state = {"model": model, "naming": naming, "optimizer": optimizer}
     first = _restore_state(out / "state.pt", state)
@@ -106,7 +115,7 @@ def _fit_model(loaded: Loaded, studies: Studies, train: np.ndarray, out: Path, s
         if (step + 1) % SAVE_EVERY == 0:
             _save_state(out / "state.pt", state, step + 1)
             with (out / "losses.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step + 1, "spoken": float(spoken), "named": float(named)}) + "\n")
+                file.write(json.dumps({"step": step + 1, "spoken": spoken.item(), "named": named.item()}) + "\n")
     tower.learns_statistics = False
     return first
 

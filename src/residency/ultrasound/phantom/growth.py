@@ -51,6 +51,11 @@ def crl_at(weeks: float) -> float:
     return float(((weeks * 7 - 23.73) / 8.052) ** 2 / 1.037)
 
 
+def nuchal_median(crl_mm: float) -> float:
+    """Return the median nuchal translucency in mm: 1.2 at CRL 45 mm, 1.9 at 84 mm (Snijders, Lancet 1998)."""
+    return 1.2 + 0.7 * (min(max(crl_mm, 45.0), 84.0) - 45) / 39
+
+
 def nuchal_limit(crl_mm: float) -> float:
     """Return the 95th centile of nuchal translucency in mm: 2.1 at CRL 45 mm, 2.7 at 84 mm (Snijders, Lancet 1998)."""
     return 2.1 + 0.6 * (min(max(crl_mm, 45.0), 84.0) - 45) / 39
@@ -67,7 +72,7 @@ def thorax_at(weeks: float) -> float:
 
 
 def aorta_at(weeks: float) -> float:
-    """Return a typical abdominal aortic diameter in mm, linear from 2.5 at 20 weeks to 5.7 at 38 weeks."""
+    """Return an abdominal aortic diameter in mm that looks right, 2.5 at 20 weeks to 5.7 at 38; not from a chart."""
     return 2.5 + (weeks - 20) * 3.2 / 18
 
 

@@ -91,7 +91,7 @@ def polish(image: Grid, settings: Settings, spoiled: Degradation, rng: Generator
     if spoiled.motion:
         image = _move(image, spoiled.motion, rng)
     if settings.smoothing:
-        size = 0.5 + 1.1 * settings.smoothing
+        size = 0.4 + 0.7 * settings.smoothing
         soft = gaussian_filter1d(gaussian_filter1d(image, size, 0, truncate=2.5), size, 1, truncate=2.5)
         image = image + np.float32(min(1.0, 1.3 * settings.smoothing)) * (soft - image)
     if settings.sharpening:

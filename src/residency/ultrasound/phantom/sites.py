@@ -28,8 +28,8 @@ class Look:
     aspect: Range = (1.0, 1.4)
     fill: Range = (0.4, 0.95)
     whole: float = 0.5
-    axial_mm: Range = (0.22, 0.55)
-    lateral_mm: Range = (0.55, 1.4)
+    axial_mm: Range = (0.18, 0.48)
+    lateral_mm: Range = (0.4, 1.25)
     widening: Range = (1.3, 2.8)
     loss_db: Range = (0.07, 0.2)
     compensation: Range = (0.7, 1.15)
@@ -98,7 +98,14 @@ MERIDIAN = Site(
     name="meridian",
     looks=(
         Look("Meridian S4", smoothing=(0.4, 0.95), range_db=(52, 70), whole=0.3, text="right", ticks="left"),
-        Look("Meridian V8", smoothing=(0.5, 1.0), sharpening=(0.3, 1.1), axial_mm=(0.2, 0.4), whole=0.1),
+        Look(
+            "Meridian V8",
+            smoothing=(0.5, 1.0),
+            sharpening=(0.3, 1.1),
+            axial_mm=(0.16, 0.32),
+            lateral_mm=(0.35, 0.8),
+            whole=0.1,
+        ),
     ),
     style=Style(),
     annotators=("MA", "MB"),
@@ -107,7 +114,7 @@ LOWLAND = Site(
     name="lowland",
     looks=(
         Look("Osprey 20", smoothing=(0.0, 0.3), floor_db=(-46, -30), haze=(0.01, 0.09), gamma=(0.7, 1.2), text="left"),
-        Look("Osprey 60p", lateral_mm=(1.0, 2.0), axial_mm=(0.35, 0.8), echoes=(0.05, 0.25), ticks="right"),
+        Look("Osprey 60p", lateral_mm=(0.8, 1.8), axial_mm=(0.3, 0.7), echoes=(0.05, 0.25), ticks="right"),
     ),
     style=Style(
         names={
@@ -205,8 +212,8 @@ HARBOUR = Site(
             aspect=(1.28, 1.34),
             fill=(0.55, 0.85),
             whole=0.25,
-            axial_mm=(0.28, 0.4),
-            lateral_mm=(0.7, 1.1),
+            axial_mm=(0.22, 0.36),
+            lateral_mm=(0.5, 0.9),
             range_db=(48, 62),
             gamma=(1.2, 1.5),
             smoothing=(0.15, 0.45),

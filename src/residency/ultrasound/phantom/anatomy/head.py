@@ -48,7 +48,7 @@ class Head:
         canvas.fill(pose, scalp, rng.uniform(-8, -2), soft=0.8)
         canvas.edge(pose, scalp, rng.uniform(0, 8), width=0.4)
         dark = rng.uniform(-22, -11)
-        wisps = rng.uniform(3, 13)
+        wisps = rng.uniform(3, 17)
         canvas.fill(pose, skull, dark, soft=0.6, texture=(3.0, 3.0), streaks=wisps, loss=rng.uniform(0.5, 0.9))
         core = Ellipse(rng.normal(0, 0.1) * self.a, 0.0, 0.55 * self.a, 0.45 * self.b)
         bright = dark + rng.uniform(1, 7)
@@ -120,7 +120,7 @@ class Head:
         a, b = self.a, self.b
         insula = bend(((-0.12 * a, side * 0.66 * b), (0.1 * a, side * 0.6 * b), (0.3 * a, side * 0.68 * b)), 0.4)
         canvas.strand(pose, insula, rng.uniform(0, 10), width=0.6)
-        sulci = int(np.clip((self.weeks - 20) * 0.6 + rng.normal(0, 1.5), 0, 11))
+        sulci = int(np.clip((self.weeks - 19) * 0.7 + rng.normal(0, 1.5), 0, 12))
         for _ in range(sulci):
             phase = rng.uniform(0.3, 2.8)
             start, depth = rng.uniform(0.86, 0.93), rng.uniform(0.08, 0.28)
@@ -132,7 +132,7 @@ class Head:
                 )
                 for t in (0.0, 0.5, 1.0)
             ]
-            canvas.strand(pose, bend(spots, 0.3, 4), dark + rng.uniform(9, 20), width=0.5, floor=0.35)
+            canvas.strand(pose, bend(spots, 0.3, 4), dark + rng.uniform(12, 26), width=0.45, floor=0.35)
         if self.weeks > 22:
             canvas.name("cerebral cortex", pose, Ellipse(0, side * 0.8 * b, 0.5 * a, 0.1 * b))
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 
 from residency.ultrasound.phantom.canvas import Canvas, Pose
-from residency.ultrasound.phantom.growth import crl_at, nuchal_limit
+from residency.ultrasound.phantom.growth import crl_at, nuchal_limit, nuchal_median
 from residency.ultrasound.phantom.plan import Plan, Subject, hand_of, lie_across
 from residency.ultrasound.phantom.shapes import Ellipse, Grid, Merged, Tube, bend
 
@@ -160,7 +160,7 @@ def plan_nuchal(standard: bool, subject: Subject, off_plane: float, rng: Generat
     nuchal = {
         "abnormal NT thickening, mild": rng.uniform(limit + 0.15, 3.4),
         "abnormal NT thickening, marked": rng.uniform(3.6, 6.5),
-    }.get(subject.finding or "", float(np.clip(rng.normal(1.6, 0.3), 0.8, limit - 0.1)))
+    }.get(subject.finding or "", float(np.clip(rng.normal(nuchal_median(crl), 0.3), 0.7, limit - 0.1)))
     zoomed = bool(rng.random() < 0.65) if standard else bool(rng.random() < 0.4)
     whole = not standard and not zoomed and rng.random() < 0.45
     mid = standard or whole

@@ -312,9 +312,9 @@ def test_says_which_layers_it_took() -> None:
 
 def test_sets_come_into_the_vocabulary_s_order() -> None:
     reader = answer_reader(FETAL8.question("q1"))
-    parsed = reader.read("placenta, fetal skull")
-    assert parsed.answer == ("placenta", "fetal skull")
-    assert reader.in_order(parsed)[0] == ("fetal skull", "placenta")
+    assert reader.read("placenta, fetal skull").answer == ("placenta", "fetal skull")
+    parsed, text = reader.settle("placenta, fetal skull")
+    assert (parsed.answer, text) == (("fetal skull", "placenta"), "fetal skull, placenta")
 
 
 def test_any_script_is_kept_apart() -> None:

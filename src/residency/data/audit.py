@@ -11,12 +11,12 @@ from pydantic import Field
 
 from residency.data.coverage import Suggestion, count_answers, count_coverage, one_each, suggest_images
 from residency.data.dataset import Dataset, load_dataset
-from residency.data.duplicates import find_twins
+from residency.data.duplicates import Twin, find_twins
 from residency.data.images import ImageFile, read_images
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed
 from residency.files import write_text
-from residency.types import Problem, Record, Sample, Source
+from residency.types import SPLITS, Problem, Record, Sample, Source
 
 FEW_GROUPS = 15
 LOPSIDED = 0.9
@@ -97,7 +97,7 @@ def audit_dataset(folder: Path) -> Audit:
         history = Audit.model_validate_json((folder / "audit.json").read_bytes()).history
     paths = {sample.image: dataset.image_path(sample) for sample in dataset.samples}
     images, unreadable = read_images(paths)
-    audit = build_audit(dataset, images, unreadable, history)
+    audit = build_audit(dataset, images, find_twins(images), unreadable, history)
     write_audit(dataset, audit, folder.resolve().name)
     if audit.leaks:
         raise CheckFailed("no-leak", audit.leaks, do="draw the splits anew: residency ingest groups such images first")
@@ -105,14 +105,17 @@ def audit_dataset(folder: Path) -> Audit:
 
 
 def build_audit(
-    dataset: Dataset, images: Sequence[ImageFile], unreadable: Sequence[Problem], history: History
+    dataset: Dataset,
+    images: Sequence[ImageFile],
+    twins: Sequence[Twin],
+    unreadable: Sequence[Problem],
+    history: History,
 ) -> Audit:
     """Return the audit of a dataset whose images were read; an image's name here is its path as samples hold it."""
     samples = dataset.samples
     group_of = {sample.image: sample.group for sample in samples}
     annotated = {sample.image for sample in samples if sample.suffix is not None}
-    known = [image for image in images if image.name in group_of]
-    twins = tuple(
+    pairs = tuple(
         TwinPair(
             first=twin.first,
             second=twin.second,
@@ -120,7 +123,7 @@ def build_audit(
             difference=twin.difference,
             groups=(group_of[twin.first], group_of[twin.second]),
         )
-        for twin in find_twins(known)
+        for twin in twins
     )
     balance = count_answers(samples)
     return Audit(
@@ -130,11 +133,11 @@ def build_audit(
         groups=len(set(group_of.values())),
         annotated_groups=len({sample.group for sample in samples if sample.suffix is not None}),
         folds=tuple(_fold_sizes(dataset)),
-        leaks=tuple(find_leaks(dataset, twins)),
-        unreadable=(*unreadable, *_changed_files(samples, known)),
+        leaks=tuple(find_leaks(dataset, pairs)),
+        unreadable=(*unreadable, *_changed_files(samples, images)),
         coverage=count_coverage(samples),
         balance=balance,
-        twins=twins,
+        twins=pairs,
         defects=count_defects(history),
         annotate_next=tuple(suggest_images(samples)),
         warnings=tuple(_warnings(dataset, history, balance)),
@@ -163,9 +166,9 @@ def find_leaks(dataset: Dataset, twins: Iterable[TwinPair]) -> list[Problem]:
                 splits_of[group].add(name)
         for kind, value_of in _KEYS.items():
             places: defaultdict[str, set[str]] = defaultdict(set)
-            for sample in dataset.samples:
-                if value := value_of(sample):
-                    places[value] |= splits_of[sample.group]
+            for value, group in {(value_of(sample), sample.group) for sample in dataset.samples}:
+                if value:
+                    places[value] |= splits_of[group]
             for value, splits in sorted(places.items()):
                 if len(splits) > 1:
                     message = f"{kind} `{value}` stands in {' and '.join(sorted(splits))}{where}"
@@ -173,9 +176,8 @@ def find_leaks(dataset: Dataset, twins: Iterable[TwinPair]) -> list[Problem]:
         for twin in twins:
             splits = splits_of[twin.groups[0]] | splits_of[twin.groups[1]]
             if twin.groups[0] != twin.groups[1] and len(splits) > 1:
-                message = (
-                    f"{twin.first} and {twin.second} show the same picture, in {' and '.join(sorted(splits))}{where}"
-                )
+                places_said = f"{' and '.join(sorted(splits))}{where}"
+                message = f"{twin.first} and {twin.second} show the same picture, in {places_said}"
                 leaks.append(Problem(kind="leak-near-duplicate", message=message))
     return leaks
 
@@ -209,16 +211,19 @@ def count_defects(history: History) -> tuple[Defect, ...]:
 def _fold_sizes(dataset: Dataset) -> Iterable[dict[str, dict[str, int]]]:
     for fold in dataset.splits.folds if dataset.splits else ():
         split_of = fold.split_of()
-        sizes: dict[str, dict[str, int]] = {}
-        for name in ("train", "val", "test"):
-            held = [sample for sample in dataset.samples if split_of.get(sample.group) == name]
-            sizes[name] = {
+        held = Counter((split_of.get(sample.group), sample.suffix is not None) for sample in dataset.samples)
+        images = Counter(split_of.get(sample.group) for sample in one_each(dataset.samples))
+        answered = [sample for sample in dataset.samples if sample.suffix is not None]
+        annotated = Counter(split_of.get(sample.group) for sample in one_each(answered))
+        yield {
+            name: {
                 "groups": len(getattr(fold, name)),
-                "images": len({sample.image for sample in held}),
-                "annotated": len({sample.image for sample in held if sample.suffix is not None}),
-                "samples": sum(sample.suffix is not None for sample in held),
+                "images": images[name],
+                "annotated": annotated[name],
+                "samples": held[name, True],
             }
-        yield sizes
+            for name in SPLITS
+        }
 
 
 def _changed_files(samples: Sequence[Sample], images: Sequence[ImageFile]) -> list[Problem]:
@@ -241,9 +246,10 @@ def _warnings(dataset: Dataset, history: History, balance: Mapping[str, Mapping[
         yield "The dataset has no splits."
     if groups < FEW_GROUPS:
         yield f"Only {groups} annotated groups: intervals will be wide, and exact ones will stand beside them."
+    totals = Counter(sample.question for sample in annotated)
     for id, counts in balance.items():
         answer, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
-        total = sum(sample.question == id for sample in annotated)
+        total = totals[id]
         if total >= 20 and most > LOPSIDED * total and len(counts) > 1:
             yield f"{id}: {most} of {total} answers are `{answer}`, so accuracy says little: read balanced accuracy."
     if dataset.questionnaire:

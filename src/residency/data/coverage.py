@@ -1,10 +1,10 @@
 """Samples in, what they hold out: coverage by category and question, balance of answers, images to annotate next."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from residency.questionnaire import render_value
-from residency.types import Record, Sample
+from residency.types import Quantity, Record, Sample
 
 TO_ANNOTATE = 24
 
@@ -29,16 +29,30 @@ def count_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
 
 
 def count_answers(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
-    """Return how often each canonical answer stands, most frequent first; numbers are left to their histogram."""
+    """Return how often each canonical answer stands, most frequent first; numbers are counted by ranges, rising."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    numbers: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for sample in samples:
         if sample.question is None or sample.answer is None:
             continue
         for id, value in ((sample.question, sample.answer), *sample.parts.items()):
-            counts[id].update(value if isinstance(value, tuple) else [render_value(value)])
-    return {
-        id: dict(sorted(count.items(), key=lambda item: (-item[1], item[0]))) for id, count in sorted(counts.items())
-    }
+            if isinstance(value, Quantity):
+                numbers[id, value.unit].append(value.value)
+            else:
+                counts[id].update(value if isinstance(value, tuple) else (value,))
+    ranked = {id: dict(sorted(count.items(), key=lambda item: (-item[1], item[0]))) for id, count in counts.items()}
+    binned = {id: _bin_numbers(values, unit) for (id, unit), values in numbers.items()}
+    return dict(sorted((ranked | binned).items()))
+
+
+def _bin_numbers(values: Sequence[float], unit: str) -> dict[str, int]:
+    """Return counts by about eight ranges of equal, round width."""
+    low, high = min(values), max(values)
+    rough = max((high - low) / 8, 1e-6)
+    power = 10 ** math.floor(math.log10(rough))
+    width = next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
+    counts = Counter(math.floor(value / width) for value in values)
+    return {f"{place * width:g} to {(place + 1) * width:g} {unit}": counts[place] for place in sorted(counts)}
 
 
 def suggest_images(samples: Sequence[Sample], limit: int = TO_ANNOTATE) -> list[Suggestion]:

@@ -45,11 +45,10 @@ def find_twins(images: Sequence[ImageFile]) -> list[Twin]:
     if len(images) < 2:
         return []
     thumbs = np.stack([image.thumb for image in images])
-    standard = _standardized(thumbs)
     twins = []
     for one, two in _close_pairs(hash_images(thumbs)):
         same = images[one].sha256 == images[two].sha256
-        difference = 0.0 if same else float(np.sqrt(np.mean((standard[one] - standard[two]) ** 2) / 2))
+        difference = 0.0 if same else _difference(thumbs[one], thumbs[two])
         if same or difference < NEAR_DIFFERENCE:
             twins.append(Twin(images[one].name, images[two].name, same, round(difference, 4)))
     return twins
@@ -79,11 +78,13 @@ def join_groups(group_of: Mapping[str, str], twins: Iterable[Twin]) -> dict[str,
     return names
 
 
-def _standardized(thumbs_NHW: NDArray[np.uint8]) -> NDArray[np.float32]:
-    flat = thumbs_NHW.reshape(len(thumbs_NHW), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(flat.std(axis=1, keepdims=True), 1.0)
-    return flat
+def _difference(one_HW: NDArray[np.uint8], two_HW: NDArray[np.uint8]) -> float:
+    """Return how much two pictures differ once brightness and contrast are matched: 0 equal, about 1 unrelated."""
+    one, two = (
+        (grey - grey.mean()) / max(float(grey.std()), 1.0)
+        for grey in (one_HW.astype(np.float32), two_HW.astype(np.float32))
+    )
+    return float(np.sqrt(np.mean((one - two) ** 2) / 2))
 
 
 def _close_pairs(bits_NB: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,8 @@ def _closest(hits: list[str], wanted: PurePosixPath, hint: str | None) -> list[s
     return hits
 
 
-def index_images(root: Path, threads: int = 2) -> ImageIndex:
-    """Read every image under the folder (links are not followed out of it).
+def index_images(root: Path, threads: int = 2, stop: Event | None = None) -> ImageIndex:
+    """Read every image under the folder (links are not followed out of it); `stop` ends it early, without a result.
 
     Raises:
         UserError: the folder is missing, or holds no image, or a folder in it cannot be listed.
@@ -125,20 +126,26 @@ def index_images(root: Path, threads: int = 2) -> ImageIndex:
     paths, problems = list_images(root)
     if not paths and not problems:
         raise UserError(f"{root} holds no images", allowed=sorted(ENDINGS))
-    images, unreadable = read_images({path.relative_to(root).as_posix(): path for path in paths}, threads)
+    images, unreadable = read_images({path.relative_to(root).as_posix(): path for path in paths}, threads, stop)
     return ImageIndex(root, images, [*problems, *unreadable])
 
 
-def read_images(paths: Mapping[str, Path], threads: int = 2) -> tuple[list[ImageFile], list[Problem]]:
+def read_images(
+    paths: Mapping[str, Path], threads: int = 2, stop: Event | None = None
+) -> tuple[list[ImageFile], list[Problem]]:
     """Read images, each under its name; return those that can be used and a problem for each that cannot."""
     images, problems = [], []
+    stop = stop or Event()
+
+    def read(item: tuple[str, Path]) -> ImageFile | Problem | None:
+        return None if stop.is_set() else read_image(*item)
+
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        jobs = pool.map(lambda item: read_image(*item), paths.items())
-        for result in track(jobs, "reading images", total=len(paths)):
+        for result in track(pool.map(read, paths.items()), "reading images", total=len(paths)):
             if isinstance(result, Problem):
                 problems.append(result)
-            else:
+            elif result:
                 images.append(result)
     return images, problems
 

@@ -18,7 +18,6 @@ from residency.data.normalize import answer_reader
 from residency.data.quantity import plain_text
 from residency.data.sheet import cell_text, decode_text, read_source
 from residency.data.wording import Lexicon, split_words
-from residency.questionnaire import render_answer
 from residency.types import Answer, Box, Problem, Question, Questionnaire, Sample, Source, SplitName
 
 _TOKEN = re.compile(r"\s*<([A-Za-z][A-Za-z_]*)>")
@@ -195,14 +194,12 @@ def _answer(
         gathered.note(line.source, question.id, text, clean, ())
         return clean, {}, clean
     reader = answer_reader(question)
-    parsed = reader.read(text, frame.layers)
+    parsed, after = reader.settle(text, frame.layers)
     if parsed.problems or parsed.answer is None:
         problems += parsed.problems
         return None, {}, None
-    answer, parts = reader.in_order(parsed)
-    after = render_answer(question, answer, parts)
-    gathered.note(line.source, question.id, text, after, tuple(parsed.layers))
-    return answer, parts, after
+    gathered.note(line.source, question.id, text, after, parsed.layers)
+    return parsed.answer, parsed.parts, after
 
 
 def _boxes(suffix: str, image: ImageFile) -> tuple[Box, ...]:

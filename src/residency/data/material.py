@@ -1,12 +1,12 @@
-"""The user's paths in, what lies there out: tables or lines, where the images are, and the questions that are asked."""
+"""The user's paths in, what lies there out: tables or lines, and the questions that are asked."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from residency.data.draft import draft_questionnaire
 from residency.data.jsonl import Line, questions_of, read_jsonl
-from residency.data.reports import image_folder, is_report_folder, read_reports
-from residency.data.sheet import Table, read_sheet
+from residency.data.reports import image_folder, is_report_folder, list_lines, read_reports
+from residency.data.sheet import Table, read_sheet, read_source
 from residency.errors import CheckFailed, UserError
 from residency.files import write_text
 from residency.questionnaire import load_questionnaire
@@ -15,11 +15,9 @@ from residency.types import Problem, Questionnaire
 
 @dataclass
 class Material:
-    """What an ingest starts from: tables of a sheet, or lines; `files` are those that were read."""
+    """What an ingest starts from: the questions, and the tables of a sheet or lines."""
 
-    images: Path
     questionnaire: Questionnaire
-    files: list[Path]
     tables: list[Table] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -40,25 +38,40 @@ def read_material(sheet: Path | None, images: Path, questionnaire: str | None, o
             allowed=["--sheet answers.xlsx", "a folder with images/ and train.jsonl"],
         )
     if sheet is None:
-        lines, problems, files = read_reports(images)
-        return _of_lines(lines, problems, files, image_folder(images), given)
+        lines, problems = read_reports(images)
+        return _of_lines(lines, problems, images, given)
     if sheet.suffix.lower() == ".jsonl":
         lines, problems = read_jsonl(sheet)
-        return _of_lines(lines, problems, [sheet], images, given)
+        return _of_lines(lines, problems, sheet, given)
     tables, flags = read_sheet(sheet)
     if given is None:
         raise _drafted(tables, out)
-    return Material(images, given, [sheet], tables=tables, flags=flags)
+    return Material(given, tables=tables, flags=flags)
 
 
-def _of_lines(
-    lines: list[Line], problems: list[Problem], files: list[Path], images: Path, given: Questionnaire | None
-) -> Material:
+def source_files(sheet: Path | None, images: Path) -> list[Path]:
+    """Return the files that hold the answers.
+
+    Raises:
+        UserError: a sheet that cannot be opened.
+    """
+    if sheet is None:
+        return list_lines(images) if images.is_dir() else []
+    read_source(sheet)
+    return [sheet]
+
+
+def images_of(sheet: Path | None, images: Path) -> Path:
+    """Return where the images lie: the folder named, or a report folder's own."""
+    return images if sheet is not None else image_folder(images)
+
+
+def _of_lines(lines: list[Line], problems: list[Problem], source: Path, given: Questionnaire | None) -> Material:
     if not lines:
         if problems:
             raise CheckFailed("ingest", problems)
-        raise UserError(f"{files[0]} holds no lines", allowed='{"image": ..., "prefix": ..., "suffix": ...}')
-    return Material(images, questions_of(lines, given), files, lines=lines, problems=problems)
+        raise UserError(f"{source} holds no lines", allowed='{"image": ..., "prefix": ..., "suffix": ...}')
+    return Material(questions_of(lines, given), lines=lines, problems=problems)
 
 
 def _drafted(tables: list[Table], out: Path) -> UserError:

@@ -21,6 +21,7 @@ from residency.data.quantity import (
     read_range,
 )
 from residency.data.wording import LAYERS, Layer, Lexicon
+from residency.questionnaire import render_answer
 from residency.types import Answer, AnswerSpec, Problem, Quantity, Question
 
 _REST = re.compile(r"\s*[(\[,;:]\s*|\s+-\s+|\s+(?:with|due to|because of|owing to)\s+", re.I)
@@ -60,6 +61,7 @@ class AnswerReader:
         self._members = MemberReader(self._main, named)
         self._implied = _implied_answers(question)
         self._seen: dict[tuple[str, tuple[Layer, ...], str | None], Parsed] = {}
+        self._settled: dict[tuple[str, tuple[Layer, ...], str | None], tuple[Parsed, str]] = {}
 
     def read(self, text: str, layers: tuple[Layer, ...] = LAYERS, unit: str | None = None) -> Parsed:
         """Return the canonical form of one written answer."""
@@ -70,9 +72,22 @@ class AnswerReader:
             self._seen[key] = self._read(text, layers, unit)
         return self._seen[key]
 
-    def in_order(self, parsed: Parsed) -> tuple[Answer, dict[str, Answer]]:
-        """Return the answer and parts with the members of sets in the vocabulary's order."""
-        assert parsed.answer is not None
+    def settle(self, text: str, layers: tuple[Layer, ...] = LAYERS, unit: str | None = None) -> tuple[Parsed, str]:
+        """Return a cell's answer as a dataset holds it, sets in the vocabulary's order, and its text ('' if none)."""
+        key = (text, layers, unit)
+        if key not in self._settled:
+            parsed = self.read(text, layers, unit)
+            rendered = ""
+            if parsed.answer is not None and not parsed.problems:
+                parsed = self._in_order(parsed) if "vocabulary" in layers else parsed
+                assert parsed.answer is not None
+                rendered = render_answer(self.question, parsed.answer, parsed.parts)
+            if len(self._settled) > _REMEMBERED:
+                self._settled.clear()
+            self._settled[key] = (parsed, rendered)
+        return self._settled[key]
+
+    def _in_order(self, parsed: Parsed) -> Parsed:
         answer = parsed.answer
         if isinstance(answer, tuple):
             answer = tuple(sorted(answer, key=self._main.rank.__getitem__))
@@ -80,7 +95,7 @@ class AnswerReader:
             id: tuple(sorted(value, key=self._parts[id].rank.__getitem__)) if isinstance(value, tuple) else value
             for id, value in parsed.parts.items()
         }
-        return answer, parts
+        return replace(parsed, answer=answer, parts=parts)
 
     def _read(self, text: str, layers: tuple[Layer, ...], unit: str | None) -> Parsed:
         lines = text.splitlines() if self.question.type == "set" else [text]

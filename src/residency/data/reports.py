@@ -31,11 +31,13 @@ def image_folder(folder: Path) -> Path:
     return next((folder / name for name in _IMAGES if (folder / name).is_dir()), folder)
 
 
-def read_reports(folder: Path) -> tuple[list[Line], list[Problem], list[Path]]:
-    """Read all lines of all splits.
+def list_lines(folder: Path) -> list[Path]:
+    """Return the folder's files of lines."""
+    return [path for path, _ in _files(folder)]
 
-    Returns:
-        The lines, problems with lines, and the files read.
+
+def read_reports(folder: Path) -> tuple[list[Line], list[Problem]]:
+    """Read all lines of all splits; return them and the problems with lines.
 
     Raises:
         UserError: no file is named for the training split.
@@ -52,7 +54,7 @@ def read_reports(folder: Path) -> tuple[list[Line], list[Problem], list[Path]]:
         more, wrong = read_jsonl(path, split)
         lines += more
         problems += wrong
-    return lines, problems, [path for path, _ in files]
+    return lines, problems
 
 
 def split_of_name(stem: str) -> SplitName | None:

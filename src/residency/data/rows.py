@@ -3,18 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
+from typing import Any
 
 from residency.data.columns import Column, by_role, match_columns, name_from
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
 from residency.data.images import ImageFile
 from residency.data.normalize import AnswerReader, answer_reader
+from residency.data.parsed import Parsed
 from residency.data.quantity import plain_text, read_numbers
 from residency.data.sheet import Table, Value, cell_text
 from residency.data.wording import Layer, Lexicon
 from residency.errors import UserError
-from residency.questionnaire import render_answer
-from residency.types import Answer, Problem, Sample, Source
+from residency.types import Problem, Question, Sample, Source
 
+_ATTRIBUTES = ("patient", "study", "machine", "site", "age", "sex")
 Note = tuple[Source, str, str, str, frozenset[Layer]]
 
 
@@ -58,6 +60,7 @@ class _TableReader:
     ) -> None:
         self.table, self.columns, self.frame, self.readers, self.gathered = table, columns, frame, readers, gathered
         self.roles = by_role(columns)
+        self.asked = [(column, readers[column.question]) for column in columns if column.question]
         self.kind, self.argument = check_grouping(frame.group_by)
         self.group_column = name_from(columns, self.argument) if self.kind == "column" else None
         if self.kind == "column" and self.group_column is None:
@@ -66,6 +69,8 @@ class _TableReader:
                 allowed=[" ".join(column.heading.split())[:40] for column in columns],
                 do="name the column that holds the patient: --group-by column:NAME",
             )
+        self.used = [c.number for c in columns if c.role != "kept" or c is self.group_column]
+        self.kept = [(" ".join(c.heading.split()), c.number) for c in columns if c.role in ("kept", "spacing")]
         self.categories = Lexicon(frame.questionnaire.categories)
         found = self.categories.find(table.sheet) if table.sheet and frame.questionnaire.categories else None
         self.sheet_category = found.name if found else None
@@ -74,7 +79,7 @@ class _TableReader:
         """Read every row; a row with a problem adds its problems and nothing else."""
         self._flag_lost()
         for number, cells in self.table.rows:
-            if not any(column.number in cells for column in self.columns if column.role != "kept"):
+            if cells.keys().isdisjoint(self.used):
                 continue
             problems: list[Problem] = []
             notes: list[Note] = []
@@ -88,55 +93,48 @@ class _TableReader:
                     self.gathered.note(*note)
 
     def _row(self, number: int, cells: dict[int, Value], problems: list[Problem], notes: list[Note]) -> list[Sample]:
-        used = [column for column in self.columns if column.role != "kept" or column is self.group_column]
-        faulty = [self.table.faults[number, c.number] for c in used if (number, c.number) in self.table.faults]
-        problems += faulty
+        faults = self.table.faults
+        if faults:
+            problems += [faults[number, column] for column in self.used if (number, column) in faults]
         image = self._image(number, cells, problems)
         group = self._group(number, cells, image, problems)
         category = self._category(number, cells, image, problems)
         spacing = self._spacing(number, cells, problems)
-        answers = {
-            column: self._answer(number, column, cells, problems, notes)
-            for column in self.columns
-            if column.role == "question" and column.number in cells
-            and (number, column.number) not in self.table.faults
-        }  # fmt: skip
+        answers = [
+            self._answer(number, column, cells[column.number], problems, notes)
+            for column, _ in self.asked
+            if column.number in cells and (number, column.number) not in faults
+        ]
         if image is None or group is None or problems:
             return []
         annotator = self._text(cells, "annotator") or None
-        base = Sample(
-            id=image.name,
-            image=self.frame.image_path(image),
-            prefix="",
-            group=group,
-            category=category,
-            annotator=annotator,
-            attributes={
-                role: text
-                for role in ("patient", "study", "machine", "site", "age", "sex")
-                if (text := self._text(cells, role))
-            },
-            columns=self._kept(number, cells),
-            spacing_mm=spacing,
-            sha256=image.sha256,
-            source=self.table.source(number, self.roles["image"].number),
-        )
-        samples = []
-        for column, answer in answers.items():
-            if answer is None or column.question is None:
-                continue
-            question = self.frame.questionnaire.question(column.question)
-            update = {
-                "id": ":".join(filter(None, (image.name, question.id, annotator))),
-                "prefix": question.wording,
-                "suffix": render_answer(question, *answer),
-                "question": question.id,
-                "answer": answer[0],
-                "parts": answer[1],
-                "source": self.table.source(number, column.number),
-            }
-            samples.append(base.model_copy(update=update))
-        return samples or [base]
+        texts = ((role, self._text(cells, role)) for role in _ATTRIBUTES)
+        shared: dict[str, Any] = {
+            "image": self.frame.image_path(image),
+            "group": group,
+            "category": category,
+            "annotator": annotator,
+            "attributes": {role: text for role, text in texts if text},
+            "columns": self._kept(number, cells),
+            "spacing_mm": spacing,
+            "sha256": image.sha256,
+        }
+        ending = f":{annotator}" if annotator else ""
+        samples = [
+            Sample(
+                id=f"{image.name}:{question.id}{ending}",
+                prefix=question.wording,
+                suffix=text,
+                question=question.id,
+                answer=parsed.answer,
+                parts=parsed.parts,
+                source=place,
+                **shared,
+            )
+            for question, parsed, text, place in filter(None, answers)
+        ]
+        place = self.table.source(number, self.roles["image"].number)
+        return samples or [Sample(id=image.name, prefix="", source=place, **shared)]
 
     def _flag_lost(self) -> None:
         """Flag cells of kept columns that carry no plain value: they are left out, their rows are not."""
@@ -220,36 +218,26 @@ class _TableReader:
 
     def _kept(self, number: int, cells: Mapping[int, Value]) -> dict[str, str]:
         return {
-            " ".join(column.heading.split()): plain_text(cell_text(cells[column.number]))
-            for column in self.columns
-            if column.role in ("kept", "spacing")
-            and column.number in cells
-            and (number, column.number) not in self.table.faults
+            heading: plain_text(cell_text(cells[column]))
+            for heading, column in self.kept
+            if column in cells and (number, column) not in self.table.faults
         }
 
     def _answer(
-        self,
-        number: int,
-        column: Column,
-        cells: Mapping[int, Value],
-        problems: list[Problem],
-        notes: list[Note],
-    ) -> tuple[Answer, dict[str, Answer]] | None:
+        self, number: int, column: Column, value: Value, problems: list[Problem], notes: list[Note]
+    ) -> tuple[Question, Parsed, str, Source] | None:
         """Read one answer cell; a problem gets the cell's place, its text before and after is noted."""
-        assert column.question is not None
         self.gathered.cells += 1
-        value, place = cells[column.number], self.table.source(number, column.number)
+        place = self.table.source(number, column.number)
         if isinstance(value, date | time | timedelta):
             message = f"{value} is a date or a time, not an answer (Excel makes dates of `8-13`)"
             problems.append(Problem(kind="timestamp", message=message, source=place))
             return None
         written = cell_text(value)
-        reader = self.readers[column.question]
-        parsed = reader.read(written, self.frame.layers, column.unit)
+        reader = self.readers[column.question or ""]
+        parsed, after = reader.settle(written, self.frame.layers, column.unit)
         if parsed.problems or parsed.answer is None:
             problems += [problem.model_copy(update={"source": place}) for problem in parsed.problems]
             return None
-        answer, parts = reader.in_order(parsed) if "vocabulary" in self.frame.layers else (parsed.answer, parsed.parts)
-        after = render_answer(reader.question, answer, parts)
-        notes.append((place, column.question, written, after, parsed.layers))
-        return answer, parts
+        notes.append((place, reader.question.id, written, after, parsed.layers))
+        return reader.question, parsed, after, place

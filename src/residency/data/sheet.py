@@ -10,6 +10,7 @@ import zipfile
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
@@ -95,6 +96,7 @@ def read_source(path: Path) -> bytes:
         raise UserError(f"{path} cannot be opened", found=error.strerror) from None
 
 
+@cache
 def column_letters(column: int) -> str:
     """Return a column's letters: 1 is A, 27 is AA."""
     letters = ""

@@ -15,7 +15,7 @@ from residency.ultrasound.phantom import HELD_OUT_SITE, write_phantom
 
 ANNOTATED = ("abdomen", "femur", "non-standard NT", "standard NT", "thorax")
 IMAGES_EACH = 50
-PATIENTS = 150
+PATIENTS = 220
 SEED = 7
 
 

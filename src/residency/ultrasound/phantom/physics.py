@@ -172,7 +172,7 @@ def _compress(envelope: Grid, settings: Settings, spoiled: Degradation) -> Grid:
     db = 20 * np.log10(envelope + np.float32(1e-6))
     bright = float(np.percentile(db[::3, ::3], 99.4))
     reference = 0.75 * bright + 0.25 * 17.0
-    gain = settings.gain_db - (6 + 8 * spoiled.low_gain) * (spoiled.low_gain > 0)
+    gain = settings.gain_db - (4 + 7 * spoiled.low_gain) * (spoiled.low_gain > 0)
     gray = np.clip(1 + (db - np.float32(reference - gain)) / np.float32(settings.range_db), 0, 1)
     gray = np.maximum(gray - np.float32(settings.reject), 0) / np.float32(1 - settings.reject)
     return np.asarray(gray ** np.float32(settings.gamma), np.float32)

@@ -243,13 +243,13 @@ HARBOUR = Site(
         extra="{answer}; {extra}",
     ),
     annotators=("H1", "H2"),
-    first_trimester=0.38,
+    first_trimester=0.34,
     late=0.06,
     # A referral hospital: many findings.
     abnormal=0.3,
     poor=0.2,
     measured=0.4,
-    weights={"abdomen": 1.6, "femur": 1.6, "thorax": 1.6},
+    weights={"abdomen": 3.5, "femur": 3.5, "thorax": 3.5},
 )
 TRAINING_SITES = (MERIDIAN, LOWLAND, SUMMIT, DELTA)
 HELD_OUT_SITE = HARBOUR

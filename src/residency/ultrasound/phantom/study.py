@@ -52,6 +52,8 @@ AGES: Mapping[str, tuple[float, float]] = {
     "cervical region": (15.0, 34.0),
 }
 ANY_AGE = (14.0, 40.0)
+NEEDED = {"amniotic fluid": 0.2, "placenta": 0.3}
+"""The share of a structure that must be seen for it to be named, where it is not half."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def draw_image(
         _cast_shadow(canvas, pose, plan, spoiled.shadowing, rng)
     samples, shadow_db = form_image(canvas, settings, spoiled, rng)
     image = polish(fan.convert(samples), settings, spoiled, rng)
-    visible = [thing for thing in canvas.structures if _share_visible(thing, fan, shadow_db) >= 0.5]
+    visible = [
+        thing for thing in canvas.structures if _share_visible(thing, canvas, shadow_db) >= NEEDED.get(thing.name, 0.5)
+    ]
     seen = _look_at(plan, category, subject, pose, visible)
     readings = read_calipers(plan.measures, site.style.decimals, rng) if pick_share(rng, site.measured) else {}
     answers = answer_all(category, subject, seen, spoiled, readings, dated=pick_share(rng, site.dated))
@@ -188,6 +192,7 @@ def _paint(
         hematoma = subject.finding == "subchorionic hematoma"
         paint_cavity(canvas, cavity, fluid_mm=fluid_mm, weeks=subject.weeks, hematoma=hematoma, rng=rng)
         paint_clutter(canvas, cavity, subject.weeks, int(rng.integers(0, 5)), rng)
+    canvas.layer = 1
     plan.paint(canvas, pose, rng)
     return canvas
 
@@ -202,17 +207,16 @@ def _cast_shadow(canvas: Canvas, pose: Pose, plan: Plan, strength: float, rng: G
     canvas.block_db[start : start + RADIAL // 10] += band * np.float32(per_mm)
 
 
-def _share_visible(thing: Structure, fan: Fan, shadow_db: Grid) -> float:
-    """Return the share of a structure that lies in the picture and is not lost in shadow (18 dB and more)."""
+def _share_visible(thing: Structure, canvas: Canvas, shadow_db: Grid) -> float:
+    """Return the share of a structure that is in the picture: not cut off, covered, or lost in 18 dB of shadow."""
     edge = thing.shape.outline()
     middle = np.array([thing.shape.centre])
-    local = np.concatenate([edge * 0.9 + middle * 0.1, (edge + middle) / 2])
-    points = thing.pose.to_probe(local)
-    shown = fan.shows(points)
-    samples = fan.to_samples(points).round().astype(int)
+    points = thing.pose.to_probe(np.concatenate([edge * 0.9 + middle * 0.1, (edge + middle) / 2]))
+    samples = canvas.fan.to_samples(points).round().astype(int)
     row = np.clip(samples[:, 0], 0, shadow_db.shape[0] - 1)
     column = np.clip(samples[:, 1], 0, shadow_db.shape[1] - 1)
-    return float((shown & (shadow_db[row, column] < 18)).mean())
+    bare = (canvas.front[row, column] <= thing.layer) & (shadow_db[row, column] < 18)
+    return float((canvas.fan.shows(points) & bare).mean())
 
 
 def _look_at(plan: Plan, category: str, subject: Subject, pose: Pose, visible: list[Structure]) -> Seen:

@@ -14,7 +14,7 @@ LAYERS = (
     ("models",),
     ("predict",),
     ("evaluate",),
-    ("preflight", "train", "exam", "pretrain"),
+    ("folder", "material", "preflight", "train", "exam", "pretrain"),
     ("report",),
     ("demo", "cli", "__main__"),
 )

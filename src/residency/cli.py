@@ -4,12 +4,12 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.errors import UserError
@@ -146,7 +146,7 @@ def train(
     """
     from residency.config import load_recipe
     from residency.exam import examine_fold
-    from residency.train import run_folders
+    from residency.folder import run_folders
 
     asked = load_recipe(recipe, overrides or [])
     done = f"residency evaluate {asked.out / asked.name}"
@@ -171,28 +171,37 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Answer a split: as tuned, as the base, with a blank image, another patient's image, another question."""
-    from residency.exam import predict_model, predict_run
+    from residency.exam import predict_model, predict_runs
 
-    if (Path(model) / "config.yaml").is_file():
-        modes: tuple[Mode, ...] = MODES if mode == "all" else (mode,)
-        result = predict_run(Path(model), data=data, split=split, modes=modes, floors=mode == "all", out=out)
-        _tell(result, as_json, next=f"residency evaluate {model}")
-        return
-    if data is None:
-        raise UserError(f"{model} is not a run, so --data must name a dataset")
-    _tell(predict_model(model, data, out or Path("predictions"), split), as_json)
+    modes: tuple[Mode, ...] = MODES if mode == "all" else (mode,)
+    runs = [Path(model), *sorted(Path(model).glob("fold-*"))]
+    if runs := [run for run in runs if (run / "config.yaml").is_file()]:
+        result = predict_runs(runs, data=data, split=split, modes=modes, floors=mode == "all", out=out)
+    elif data is None:
+        raise UserError(
+            f"{model} is not a run, and no dataset was named",
+            found="no config.yaml in it" if Path(model).is_dir() else "no such folder",
+            do="name a run's folder; or, to ask a base model, a dataset too: --data DATASET --as base",
+        )
+    elif mode not in ("base", "all"):
+        raise UserError(f"{model} is not tuned, so it answers in one way", found=f"--as {mode}", allowed="--as base")
+    else:
+        result = predict_model(model, data, out or Path("predictions"), split)
+    elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
+    _tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or a predictions file.")],
     data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset, for a run folder.")] = "test",
     as_json: Json = False,
 ) -> None:
     """Score predictions by question with 95% intervals by group, beside base, majority, blind, shuffled and mute."""
     from residency.evaluate.examine import evaluate_file, evaluate_run
 
-    examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data)
+    examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data, split=split)
     if as_json:
         _tell(examination, True)
         return
@@ -288,7 +297,7 @@ def _score_table(examination: Any) -> Table:
     columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn")
     primary = {q.id: q.metric for q in examination.questions}
     found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
-    table = Table("question", "score", *columns, box=None)
+    table = Table(Column("question", no_wrap=True), "score", *columns, box=None)
     for question in examination.questions:
         cells = [_score_cell(found.get((question.id, name))) for name in columns]
         table.add_row(question.id, question.metric, *cells)
@@ -317,5 +326,15 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
-        raise SystemExit(error.exit_code) from None
+        _stop(error)
+    except OSError as error:
+        if error.errno is None:  # not the system's, so not the user's to mend
+            raise
+        what = f"{error.filename or 'a file'} cannot be read or written"
+        do = "free some space, or ask for the right to it; then give the same command again"
+        _stop(UserError(what, found=error.strerror, do=do, exit_code=1))
+
+
+def _stop(error: UserError) -> NoReturn:
+    error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
+    raise SystemExit(error.exit_code)

@@ -12,6 +12,8 @@ from residency.data.dataset import Dataset, load_dataset
 from residency.errors import UserError
 from residency.evaluate.floors import Probe, predict_floor
 from residency.files import write_lines
+from residency.folder import check_data, check_folder, is_own_data, is_trained
+from residency.material import require_ready, select_samples
 from residency.models.registry import Opened, open_model, open_run
 from residency.predict import (
     Asked,
@@ -26,7 +28,7 @@ from residency.predict import (
 )
 from residency.preflight import Preflight
 from residency.progress import track
-from residency.train import Trained, claim_folder, select_samples, train_run
+from residency.train import Trained, train_run
 from residency.types import MODES, Mode, Record, Sample, SplitName
 
 FLOORS: tuple[Probe, ...] = ("probe", "knn")
@@ -63,8 +65,10 @@ class Exam:
 def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], None]) -> Examined:
     """Train a fold, unless it is trained already, and answer its test split in every way."""
     trained = None
-    claim_folder(recipe, run, fold)
-    if not (run / "adapter").is_dir():
+    if is_trained(run):
+        check_folder(recipe, run, fold)
+        say("  trained already; nothing is trained again (another name=... makes another run)")
+    else:
 
         def show(preflight: Preflight) -> None:
             for check in preflight.checks:
@@ -76,9 +80,43 @@ def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], N
         if trained.stopped == "interrupted":
             return Examined(trained=trained, predicted=None)
     predicted = predict_run(run)
+    if not predicted.made:
+        say("  predicted already; every file is whole")
     for mode, reason in predicted.not_run.items():
         say(f"  {mode}: not run: {reason}")
     return Examined(trained=trained, predicted=predicted)
+
+
+def predict_runs(
+    runs: Sequence[Path],
+    *,
+    data: Path | None = None,
+    split: SplitName = "test",
+    modes: Sequence[Mode] = MODES,
+    floors: bool = True,
+    out: Path | None = None,
+) -> Predicted:
+    """Answer with every run (the folds of one); in `out`, where it is named, several get a folder each.
+
+    Raises:
+        UserError: as `predict_run`.
+    """
+    done = [
+        predict_run(
+            run,
+            data=data,
+            split=split,
+            modes=modes,
+            floors=floors,
+            out=out / run.name if out and len(runs) > 1 else out,
+        )
+        for run in runs
+    ]
+    return Predicted(
+        files=tuple(file for one in done for file in one.files),
+        made=sum(one.made for one in done),
+        not_run={mode: reason for one in done for mode, reason in one.not_run.items()},
+    )
 
 
 def predict_run(
@@ -97,8 +135,8 @@ def predict_run(
     """
     recipe, opened = open_run(run)
     fold = recipe.fold if isinstance(recipe.fold, int) else 0
+    folder = out or _default_folder(recipe, run, data)
     exam = _set_exam(recipe, data, split, fold)
-    folder = out or run / "predictions"
     files: list[str] = []
     made, not_run = 0, dict[str, str]()
     for mode in modes:
@@ -115,18 +153,34 @@ def predict_run(
     return Predicted(files=tuple(files), made=made, not_run=not_run)
 
 
+def _default_folder(recipe: Recipe, run: Path, data: Path | None) -> Path:
+    """Return the run's own folder of predictions, or one within it for a dataset that the run was not begun on.
+
+    Raises:
+        UserError: the run's dataset has changed since the run was begun.
+    """
+    if data is None:
+        check_data(recipe.data, run)
+        return run / "predictions"
+    return run / "predictions" / ("" if is_own_data(data, run) else data.resolve().name)
+
+
 def predict_model(model: str, data: Path, out: Path, split: SplitName = "test") -> Predicted:
-    """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates."""
+    """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates, into `out`.
+
+    Raises:
+        UserError: no such model or dataset, or the split is empty.
+    """
     exam = _set_exam(Recipe(name="base", data=data, model=model), None, split, 0)
-    opened = open_model(model)
-    return Predicted(files=(str(out),), not_run={}, made=_answer_mode(opened, exam, "base", out, out.parent))
+    path = out / f"{split}.base.jsonl"
+    return Predicted(files=(str(path),), not_run={}, made=_answer_mode(open_model(model), exam, "base", path, out))
 
 
-def tower_features(opened: Opened, images: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return each image's mean region before the projector has been tuned: what the frozen tower sees, (D,)."""
+def tower_features(opened: Opened, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+    """Return, by image, the mean region before the projector has been tuned: what the frozen tower sees, (D,)."""
     features = {}
-    for image in track(images, "features of the frozen tower"):
-        sample = Sample(id=image, image=image, prefix="", group="")
+    one_each = {sample.image: sample for sample in samples}
+    for image, sample in track(sorted(one_each.items()), "features of the frozen tower"):
         batch = opened.family.encode(opened.loaded, [sample], with_answers=False).to(opened.loaded.device)
         features[image] = opened.family.see(opened.loaded, batch.pixels_MCHW)[0].mean(0).float().cpu().numpy()
     return features
@@ -141,7 +195,12 @@ def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) ->
     else:
         asked = select_samples(recipe, dataset, dataset.samples)
     if not asked:
-        raise UserError(f"{dataset.folder}: the {split} split holds no annotated sample")
+        raise UserError(
+            f"{dataset.folder}: the {split} split holds no annotated sample",
+            found=f"{len(dataset.samples)} samples in all",
+            do="choose another --split, or annotate images of it",
+        )
+    require_ready(recipe, [*training, *asked])
     candidates = candidates_of(own.questionnaire, training)
     return Exam(recipe, dataset, tuple(training), tuple(asked), split, fold, candidates)
 
@@ -175,9 +234,8 @@ def _answer_floors(opened: Opened, exam: Exam, folder: Path) -> list[str]:
     paths = {floor: folder / f"{exam.split}.{floor}.jsonl" for floor in FLOORS}
     if all(path.is_file() for path in paths.values()):
         return [str(path) for path in paths.values()]
-    images = sorted({sample.image for sample in (*exam.training, *exam.asked)})
     with opened.loaded.model.disable_adapter():
-        features = tower_features(opened, images)
+        features = tower_features(opened, (*exam.training, *exam.asked))
     for floor, path in paths.items():
         questionnaire = exam.dataset.questionnaire
         answers = predict_floor(

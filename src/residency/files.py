@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import EACCES, EPERM
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, TypeVar
@@ -65,6 +66,60 @@ def write_lines(path: Path, records: Iterable[Record]) -> None:
             file.write(record.line().encode() + b"\n")
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether a path exists; unlike `Path.exists`, one that we may not look at is an error.
+
+    Raises:
+        UserError: a folder above it gives no permission.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return True
+
+
+def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> UserError:
+    """Return the error for a file that cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return UserError(f"{path} is no text", found=f"byte {error.start} is not UTF-8", do="save it as UTF-8 text")
+    do = "ask for the right to read it, or close the program that holds it" if error.errno in (EACCES, EPERM) else None
+    return UserError(f"{path} cannot be read", found=error.strerror, do=do or "see that it is there, and a file")
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from None
+
+
+def read_json(path: Path, kind: type[R]) -> R:
+    """Read a JSON file into a record.
+
+    Raises:
+        UserError: it cannot be read, or is no such record.
+    """
+    try:
+        return kind.model_validate_json(read_text(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path} is damaged, or not what its name says",
+            found=f"{where}: {first['msg']}".lstrip(": "),
+            do="make it anew with the command that writes it",
+            exit_code=1,
+        ) from None
+
+
 def read_lines(path: Path, kind: type[R]) -> list[R]:
     """Read JSON lines into records.
 
@@ -73,11 +128,7 @@ def read_lines(path: Path, kind: type[R]) -> list[R]:
         CheckFailed: lines that are no such record, all of them, with their numbers.
     """
     records, problems = [], []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read", found=error.strerror) from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

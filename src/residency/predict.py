@@ -140,11 +140,18 @@ def write_predictions(path: Path, samples: Sequence[Sample], make: PredictionSou
         part.write_bytes(whole + b"\n" if whole else b"")
         done = {line.id for line in read_lines(part, Prediction)}
     waiting = [sample for sample in samples if sample.id not in done]
-    with part.open("ab") as file:
-        for prediction in track(make(waiting), what, total=len(waiting)):
-            file.write(prediction.line().encode() + b"\n")
-            file.flush()
-    part.replace(path)
+    try:
+        with part.open("ab", buffering=0) as file:
+            for prediction in track(make(waiting), what, total=len(waiting)):
+                file.write(prediction.line().encode() + b"\n")
+        part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{part} cannot be written",
+            found=error.strerror,
+            do="free some space; the same command goes on where it stopped",
+            exit_code=1,
+        ) from error
     return len(waiting)
 
 

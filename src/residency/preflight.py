@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from residency.config import Recipe
+from residency.data.dataset import hash_dataset
 from residency.errors import CheckFailed
 from residency.losses import IGNORED, caption_loss
 from residency.models.adapt import count_parameters
@@ -39,6 +41,8 @@ class Preflight(Record):
     prompt_leak: dict[str, Any]
     prompt_columns: tuple[str, ...]
     memory_mb: float
+    data_sha256: dict[str, str] = Field(default_factory=dict)
+    """The dataset's files as they were when the run began."""
 
 
 def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: Sequence[Sample]) -> Preflight:
@@ -71,6 +75,7 @@ def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: 
         prompt_leak=leak,
         prompt_columns=prompt_columns(recipe.prompt),
         memory_mb=_memory_mb(opened.loaded.device),
+        data_sha256=hash_dataset(recipe.data),
     )
 
 
@@ -232,7 +237,7 @@ def _check_overfit(opened: Opened, batch: Batch) -> Check:
         regions_MND = opened.family.see(opened.loaded, batch.pixels_MCHW)
         summed = caption_loss(opened.family.forward(opened.loaded, batch, regions_MND).logits_BTV, batch.labels_BT)
         loss = summed.total / summed.count
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

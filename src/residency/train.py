@@ -3,7 +3,6 @@
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -16,19 +15,20 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from residency.config import Recipe, dump_recipe
+from residency.config import Recipe
 from residency.data.batches import Draw, ImageBatches
-from residency.data.dataset import Dataset, load_dataset
-from residency.errors import UserError
+from residency.data.dataset import load_dataset
 from residency.evaluate.measure import validation_score
 from residency.files import write_json, write_text
+from residency.folder import check_folder, claim_folder, last_checkpoint
 from residency.losses import caption_loss
+from residency.material import Material, gather_material
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.family import Batch, part_of
 from residency.models.registry import Opened, open_model
 from residency.predict import Asked, Candidates, answer_samples, candidates_of
 from residency.preflight import Preflight, require_passed, run_preflight
-from residency.types import Questionnaire, Record, Sample
+from residency.types import Record, Sample
 from residency.ultrasound.augment import augment_image
 
 
@@ -42,71 +42,20 @@ class Trained(Record):
     stopped: str
 
 
-@dataclass(frozen=True)
-class Material:
-    """The samples a run trains on and validates by, images as absolute paths."""
-
-    train: tuple[Sample, ...]
-    val: tuple[Sample, ...]
-    questionnaire: Questionnaire | None
-
-
-def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
-    """Return a fold's annotated training and validation samples.
-
-    Raises:
-        UserError: a split is empty, or a question of the recipe is not in the dataset.
-    """
-    splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in ("train", "val")}
-    for name, samples in splits.items():
-        if not samples:
-            raise UserError(f"{dataset.folder}: no annotated sample in the {name} split of fold {fold}")
-    return Material(tuple(splits["train"]), tuple(splits["val"]), dataset.questionnaire)
-
-
-def select_samples(recipe: Recipe, dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples of the recipe's questions with absolute image paths.
-
-    Raises:
-        UserError: the recipe names a question that the dataset does not have.
-    """
-    if recipe.questions is not None:
-        there = {sample.question for sample in dataset.samples}
-        if missing := [id for id in recipe.questions if id not in there]:
-            raise UserError("questions that the dataset has not", found=missing, allowed=sorted(q for q in there if q))
-        samples = [sample for sample in samples if sample.question in recipe.questions]
-    return [sample.model_copy(update={"image": str(dataset.image_path(sample).resolve())}) for sample in samples]
-
-
-def run_folders(recipe: Recipe) -> list[tuple[int, Path]]:
-    """Return each fold of a recipe with its run folder.
-
-    Raises:
-        UserError: the dataset has no such fold.
-    """
-    folder = recipe.out / recipe.name
-    if recipe.fold != "all":
-        return [(recipe.fold, folder / f"fold-{recipe.fold}" if recipe.fold else folder)]
-    splits = load_dataset(recipe.data).splits
-    if splits is None or len(splits.folds) < 2:
-        raise UserError("fold=all needs a dataset of several folds", do="residency ingest --folds 5")
-    return [(fold, folder / f"fold-{fold}") for fold in range(len(splits.folds))]
-
-
 def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Preflight], None]) -> Trained:
     """Train one fold into `run`; a run that was cut off goes on from its last whole checkpoint.
 
     Raises:
-        UserError: the folder holds a run of another recipe.
-        CheckFailed: the preflight did not hold; nothing was trained.
+        UserError: the folder holds a run of another recipe or dataset; a split is empty; no such model.
+        CheckFailed: an image or a prompt is not usable, or the preflight did not hold; nothing was trained.
     """
-    recipe = claim_folder(recipe, run, fold)
-    dataset = load_dataset(recipe.data)
-    material = gather_material(recipe, dataset, fold)
+    check_folder(recipe, run, fold)
+    material = gather_material(recipe, load_dataset(recipe.data), fold)
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
     apply_plan(
         opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed
     )
+    recipe = claim_folder(recipe, run, fold)
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
         preflight = run_preflight(opened, recipe, material.train, material.val)
@@ -117,18 +66,6 @@ def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Pref
     with _stopping_at_interrupt(trainer):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _finish(trainer, run)
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest checkpoint that was written whole (its state file, written last, can be read)."""
-    found = sorted((run / "checkpoints").glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
-    for folder in found:
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return folder
-    return None
 
 
 class RunTrainer(Trainer):
@@ -323,22 +260,6 @@ def _precision(recipe: Recipe) -> str:
     if not torch.cuda.is_available():
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def claim_folder(recipe: Recipe, run: Path, fold: int) -> Recipe:
-    """Write config.yaml, or make sure that the one there says the same; returns the recipe of this fold.
-
-    Raises:
-        UserError: the folder holds a run of another recipe.
-    """
-    recipe = recipe.model_copy(update={"fold": fold})
-    config, text = run / "config.yaml", dump_recipe(recipe)
-    if config.is_file() and config.read_text(encoding="utf-8") != text:
-        raise UserError(
-            f"{run} holds a run of another recipe", do=f"choose another name (name=...), or remove the folder {run}"
-        )
-    write_text(config, text)
-    return recipe
 
 
 def _finish(trainer: RunTrainer, run: Path) -> Trained:

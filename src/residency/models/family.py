@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from residency.config import Part
-from residency.types import Sample
+from residency.errors import UserError
+from residency.types import Problem, Sample
 
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 Images = Mapping[str, Image.Image]
@@ -150,19 +151,59 @@ def read_images(samples: Iterable[Sample], images: Images | None) -> tuple[list[
 
 
 def render_prompt(template: str, sample: Sample) -> str:
-    """Fill a recipe's prompt template from a sample.
+    """Fill a recipe's prompt template from a sample; what a sample lacks is an error, never an empty place.
 
     Raises:
-        KeyError: the template names a column that the sample lacks.
+        UserError: the template names what the sample lacks, or is no template.
     """
-    spacing = "" if sample.spacing_mm is None else f"{sum(sample.spacing_mm) / 2:.4f}"
-    return template.format(
-        prefix=sample.prefix,
-        category=sample.category or "",
-        spacing_mm=spacing,
-        columns=sample.columns,
-        attributes=sample.attributes,
-    )
+    fields: dict[str, Any] = {"prefix": sample.prefix, "columns": sample.columns, "attributes": sample.attributes}
+    if sample.category:
+        fields["category"] = sample.category
+    if sample.spacing_mm:
+        fields["spacing_mm"] = f"{sum(sample.spacing_mm) / 2:.4f}"
+    try:
+        return template.format(**fields)
+    except KeyError as error:
+        fault = f"sample {sample.id} has no {error.args[0]}"
+    except (IndexError, ValueError, AttributeError, TypeError) as error:
+        fault = str(error)
+    raise UserError(f"the prompt `{template}` cannot be filled", found=fault, allowed=prompt_fields([sample]))
+
+
+def prompt_fields(samples: Iterable[Sample]) -> list[str]:
+    """Return what a prompt template may name, given what these samples hold."""
+    columns, attributes, plain = set[str](), set[str](), {"{prefix}"}
+    for sample in samples:
+        columns |= sample.columns.keys()
+        attributes |= sample.attributes.keys()
+        plain |= ({"{category}"} if sample.category else set()) | ({"{spacing_mm}"} if sample.spacing_mm else set())
+    return [
+        *sorted(plain),
+        *(f"{{columns[{name}]}}" for name in sorted(columns)),
+        *(f"{{attributes[{name}]}}" for name in sorted(attributes)),
+    ]
+
+
+def find_unfilled(template: str, samples: Sequence[Sample]) -> list[Problem]:
+    """Return a problem for each sample whose prompt cannot be filled.
+
+    Raises:
+        UserError: it can be filled for none: the template itself is wrong.
+    """
+    problems = []
+    for sample in samples:
+        try:
+            render_prompt(template, sample)
+        except UserError as error:
+            problems.append(Problem(kind="no-prompt", message=str(error.found), source=sample.source))
+    if problems and len(problems) == len(samples):
+        raise UserError(
+            f"the prompt `{template}` cannot be filled for any sample",
+            found=problems[0].message,
+            allowed=prompt_fields(samples),
+            do="mend `prompt` in the recipe; a column must be in the sheet when it is ingested",
+        )
+    return problems
 
 
 def part_of(family: Family, parameter: str) -> Part | None:

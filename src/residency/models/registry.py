@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers.utils import cached_file
 
 from residency.config import Recipe, load_recipe
@@ -29,6 +30,10 @@ SHORT_NAMES: dict[str, str] = {
     "florence-2-base-ft": "florence-community/Florence-2-base-ft",
     "florence-2-large-ft": "florence-community/Florence-2-large-ft",
 }
+
+
+DAMAGED = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+"""What the readers of weights and tokenizers raise over files that are damaged or do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,12 @@ def open_model(name: str, *, prompt: str = "{prefix}", image_size: int | None = 
     family = _find_family(name, source)
     try:
         loaded = family.load(ModelSpec(source, prompt, image_size))
-    except (OSError, ValueError) as error:
-        raise UserError(f"the model {name} cannot be loaded", found=_first_line(error)) from error
+    except DAMAGED as error:
+        raise UserError(
+            f"the model {name} cannot be loaded",
+            found=_first_line(error),
+            do="fetch it again; it needs config.json, safetensors weights, tokenizer and processor",
+        ) from error
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     return Opened(name, family, loaded)
 
@@ -73,16 +82,26 @@ def open_run(run: Path) -> tuple[Recipe, Opened]:
         raise UserError(f"{run} has no adapter yet", do="let `residency train` end; the same command goes on")
     recipe = load_recipe(run / "config.yaml")
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
-    opened.loaded.model = PeftModel.from_pretrained(opened.loaded.model, str(run / "adapter")).eval()
+    try:
+        opened.loaded.model = PeftModel.from_pretrained(opened.loaded.model, str(run / "adapter")).eval()
+    except DAMAGED as error:
+        raise UserError(
+            f"the adapter of {run} cannot be loaded onto {recipe.model}",
+            found=_first_line(error),
+            do=f"remove {run / 'adapter'} and train again, or see that the model is the one it was trained on",
+        ) from error
     return recipe, opened
 
 
 def _find_family(name: str, source: str) -> Family:
-    reason = "no config.json there"
+    folder = Path(source)
+    reason = "no config.json in the folder" if folder.is_dir() else "no such folder"
+    config = None
     try:
-        config = cached_file(source, "config.json")
-    except OSError as error:
-        config, reason = None, _first_line(error)
+        if folder.is_dir() or not folder.is_absolute():
+            config = cached_file(source, "config.json")
+    except (OSError, ValueError) as error:
+        reason = _first_line(error) if not folder.exists() else reason
     if config is None:
         raise UserError(
             f"no model {name}",
@@ -90,12 +109,19 @@ def _find_family(name: str, source: str) -> Family:
             allowed=[*SHORT_NAMES, "a folder with config.json", "a hub name"],
             do="offline (HF_HUB_OFFLINE=1), name a folder that holds the weights",
         )
-    values = json.loads(Path(str(config)).read_text(encoding="utf-8"))
-    architecture = (values.get("architectures") or ["unknown"])[0]
+    architecture = _architecture(name, Path(str(config)))
     if architecture not in FAMILIES:
         families = [f"{family.name} ({architecture})" for architecture, family in FAMILIES.items()]
         raise UserError(f"no family covers the model {name}", found=architecture, allowed=families)
     return FAMILIES[architecture]
+
+
+def _architecture(name: str, config: Path) -> str:
+    try:
+        return str(json.loads(config.read_text(encoding="utf-8"))["architectures"][0])
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        found = f"{config}: {type(error).__name__} {_first_line(error)}"
+        raise UserError(f"the model {name} does not say what it is", found=found, do="fetch it again") from None
 
 
 def _first_line(error: Exception) -> str:

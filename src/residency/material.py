@@ -1,0 +1,79 @@
+"""A recipe and its dataset in, the samples of one fold out, each proved usable before anything is trained or asked."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from residency.config import Recipe
+from residency.data.dataset import Dataset
+from residency.data.present import find_absent
+from residency.errors import CheckFailed, UserError
+from residency.models.family import find_unfilled
+from residency.types import SPLITS, Questionnaire, Sample
+
+
+@dataclass(frozen=True)
+class Material:
+    """The samples a run trains on and validates by, images as absolute paths."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    questionnaire: Questionnaire | None
+
+
+def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
+    """Return a fold's annotated training and validation samples.
+
+    The test split is looked at too, for a run that could not be examined in the end is not worth beginning.
+
+    Raises:
+        UserError: a split is empty, or the dataset lacks a fold, or a question of the recipe.
+        CheckFailed: images that are missing, changed or unreadable; prompts that cannot be filled. All of them.
+    """
+    splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in SPLITS}
+    if empty := [name for name, samples in splits.items() if not samples]:
+        asked = f" to {', '.join(recipe.questions)}" if recipe.questions else ""
+        raise UserError(
+            f"{dataset.folder}: fold {fold} has no annotated sample{asked} in its split: {', '.join(empty)}",
+            found=", ".join(f"{name} {len(samples)}" for name, samples in splits.items()),
+            do="annotate more groups, or draw the splits anew: residency ingest ... --seed N (or --resplit)",
+        )
+    require_ready(recipe, [sample for samples in splits.values() for sample in samples])
+    return Material(tuple(splits["train"]), tuple(splits["val"]), dataset.questionnaire)
+
+
+def select_samples(recipe: Recipe, dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of the recipe's questions with absolute image paths.
+
+    Raises:
+        UserError: the recipe names a question that the dataset does not have.
+    """
+    if recipe.questions is not None:
+        there = {sample.question for sample in dataset.samples}
+        if missing := [id for id in recipe.questions if id not in there]:
+            raise UserError(
+                f"the recipe {recipe.name} asks questions that {dataset.folder} has not",
+                found=missing,
+                allowed=sorted(id for id in there if id),
+                do="mend `questions` in the recipe, or leave it out to take all",
+            )
+        samples = [sample for sample in samples if sample.question in recipe.questions]
+    return [sample.model_copy(update={"image": str(dataset.image_path(sample).resolve())}) for sample in samples]
+
+
+def require_ready(recipe: Recipe, samples: Iterable[Sample]) -> None:
+    """Make sure that every sample's prompt can be filled and its image is there as it was ingested.
+
+    Raises:
+        CheckFailed: `prompts` or `images`, with everything that is wrong.
+    """
+    samples = list(samples)
+    if unfilled := find_unfilled(recipe.prompt, samples):
+        raise CheckFailed(
+            "prompts",
+            unfilled,
+            do=f"mend the recipe's prompt ({recipe.prompt}), or fill these cells and ingest again",
+        )
+    if absent := find_absent(samples):
+        raise CheckFailed(
+            "images", absent, do="put these files back as they were, or ingest again without them (a new --out)"
+        )

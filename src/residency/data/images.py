@@ -165,7 +165,10 @@ def list_images(root: Path) -> tuple[list[Path], list[Problem]]:
             path = Path(folder, name)
             if name.startswith(".") or path.suffix.lower() not in ENDINGS:
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            if not _is_text(name):
+                shown = name.encode("utf-8", "replace").decode()
+                problems.append(_problem(shown, "unreadable-image", "its name is no valid text: rename the file"))
+            elif path.is_symlink() and not path.resolve().is_relative_to(inside):
                 message = "a link out of the image folder is not followed"
                 problems.append(_problem(path.relative_to(root).as_posix(), "outside-link", message))
             else:
@@ -204,6 +207,14 @@ def _shrink(picture: Image.Image) -> NDArray[np.uint8]:
     else:
         grey = picture if picture.mode == "L" else picture.convert("L")
     return np.asarray(grey.resize((THUMB, THUMB), Image.Resampling.BOX))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _problem(name: str, kind: str, message: str) -> Problem:

@@ -27,6 +27,7 @@ from residency.types import Answer, AnswerSpec, Problem, Quantity, Question
 _REST = re.compile(r"\s*[(\[,;:]\s*|\s+-\s+|\s+(?:with|due to|because of|owing to)\s+", re.I)
 _NOTHING = frozenset(("none", "nothing"))
 _REMEMBERED = 50_000
+_LONGEST = 2000
 
 
 def parse_answer(question: Question, text: str, *, layers: Sequence[Layer] = LAYERS, unit: str | None = None) -> Parsed:
@@ -102,6 +103,8 @@ class AnswerReader:
         plain = "\n".join(map(plain_text, lines)).strip() if "space" in layers else text
         if not plain:
             return Parsed(None)
+        if len(plain) > _LONGEST and self.question.type != "text":
+            return failed("unmapped", f"{len(plain)} letters are no answer to {self.question.id}", plain)
         if is_timestamp(plain):
             return failed("timestamp", f"`{plain}` is a date or a time, not an answer", plain)
         if self.question.type == "number":
@@ -170,6 +173,8 @@ class AnswerReader:
             if outside(spec, value):
                 return read_number(spec, text)
             for band in self._bands:
+                if band.holds(value) and band.named == (value, value) and len(re.findall(r"\d+", text)) == 1:
+                    return Parsed(band.name, layers=frozenset(("space", "vocabulary")))
                 if band.holds(value):
                     return Parsed(band.name, {id: as_quantity(spec, value)}, frozenset(("vocabulary",)))
             near = tuple(sorted(self._bands, key=lambda band: min(abs(band.low - value), abs(band.high - value))))[:2]
@@ -183,6 +188,10 @@ class AnswerReader:
         for piece in map(str.strip, rest.split(";")):
             found = self._part(piece, parts, layers)
             if isinstance(found, Problem):
+                again = self._head(piece, layers)
+                if again and again.answer == head.answer and not again.problems:
+                    parts, used = again.parts | parts, used | again.layers
+                    continue
                 problems.append(found)
                 lost.append(piece)
                 continue

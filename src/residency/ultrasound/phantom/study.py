@@ -52,6 +52,7 @@ AGES: Mapping[str, tuple[float, float]] = {
     "cervical region": (15.0, 34.0),
 }
 ANY_AGE = (14.0, 40.0)
+CIRCUMFERENCES = {"HC": "fetal skull", "AC": "abdominal wall"}
 NEEDED = {"amniotic fluid": 0.2, "placenta": 0.3}
 """The share of a structure that must be seen for it to be named, where it is not half."""
 
@@ -126,7 +127,7 @@ def draw_image(
     readings = read_calipers(plan.measures, site.style.decimals, rng) if pick_share(rng, site.measured) else {}
     answers = answer_all(category, subject, seen, spoiled, readings, dated=pick_share(rng, site.dated))
     tells = pick_share(rng, 0.05)
-    marks = _mark(plan, pose, fan, readings, _telling(category, answers, rng) if tells else None, rng)
+    marks = _mark(plan, pose, canvas, readings, _telling(category, answers, rng) if tells else None, rng)
     pixels = burn_in((image * 255).astype(np.uint8), fan, look, marks, rng)
     boxes, outlines = _trace(visible, fan)
     return Drawing(
@@ -230,12 +231,16 @@ def _look_at(plan: Plan, category: str, subject: Subject, pose: Pose, visible: l
 
 
 def _mark(
-    plan: Plan, pose: Pose, fan: Fan, readings: Mapping[str, Quantity], telling: str | None, rng: Generator
+    plan: Plan, pose: Pose, canvas: Canvas, readings: Mapping[str, Quantity], telling: str | None, rng: Generator
 ) -> Marks:
+    """Return calipers where a measure was read, for some images, and dots along a circumference."""
     if not readings or not pick_share(rng, 0.35):
         return Marks(telling=telling)
-    calipers = tuple(fan.to_pixels(pose.to_probe(np.array(span))) for span in plan.spans.values())
-    return Marks(calipers, (), telling)
+    calipers = tuple(canvas.fan.to_pixels(pose.to_probe(np.array(span))) for span in plan.spans.values())
+    ringed = {CIRCUMFERENCES[name] for name in readings if name in CIRCUMFERENCES}
+    rings = [thing for thing in canvas.structures if thing.name in ringed]
+    dotted = tuple(canvas.fan.to_pixels(thing.pose.to_probe(thing.shape.outline())) for thing in rings)
+    return Marks(calipers, dotted if pick_share(rng, 0.5) else (), telling)
 
 
 def _telling(category: str, answers: Answers, rng: Generator) -> str:

@@ -21,15 +21,6 @@ class Cavity:
     half_height: float
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What was painted around the fetus."""
-
-    placenta: bool
-    fluid: bool
-    hematoma: bool
-
-
 def paint_mother(canvas: Canvas, thickness_mm: float, rng: Generator) -> None:
     """Paint skin, fat, muscle and fascia down to `thickness_mm` below the probe, following its curve."""
     depth, angle = canvas.fan.depths, canvas.fan.angles
@@ -56,7 +47,7 @@ def paint_mother(canvas: Canvas, thickness_mm: float, rng: Generator) -> None:
 
 def paint_cavity(
     canvas: Canvas, cavity: Cavity, *, fluid_mm: float, weeks: float, hematoma: bool, rng: Generator
-) -> Surroundings:
+) -> None:
     """Paint wall, placenta and fluid about the fetus; `fluid_mm` is the fluid's usual width beside it."""
     wobble = ((2, rng.uniform(0, 0.08), rng.uniform(0, 6)), (3, rng.uniform(0, 0.06), rng.uniform(0, 6)))
     sac = Ellipse(
@@ -95,7 +86,6 @@ def paint_cavity(
         canvas.name("placenta", STILL, inner)
     if fluid_mm > 2:
         canvas.name("amniotic fluid", STILL, sac)
-    return Surroundings(placenta, fluid_mm > 2, hematoma)
 
 
 def paint_placenta(canvas: Canvas, sac: Ellipse, side: float, thick_mm: float, rng: Generator) -> None:
@@ -111,9 +101,8 @@ def paint_placenta(canvas: Canvas, sac: Ellipse, side: float, thick_mm: float, r
     canvas.fill(STILL, disc, rng.uniform(-2, 5), soft=2.0, texture=(1.5, 2.5))
 
 
-def paint_clutter(canvas: Canvas, cavity: Cavity, weeks: float, count: int, rng: Generator) -> int:
-    """Paint limbs and cord loops beside the fetus before it is painted; return how many limbs."""
-    limbs = 0
+def paint_clutter(canvas: Canvas, cavity: Cavity, weeks: float, count: int, rng: Generator) -> None:
+    """Paint limbs and cord loops beside the fetus, before it is painted."""
     for _ in range(count):
         angle = rng.uniform(0, 2 * np.pi)
         x = cavity.x + np.cos(angle) * cavity.half_width * rng.uniform(1.0, 1.5)
@@ -121,10 +110,8 @@ def paint_clutter(canvas: Canvas, cavity: Cavity, weeks: float, count: int, rng:
         pose = Pose(float(x), float(y), rng.uniform(0, 2 * np.pi))
         if rng.random() < 0.5:
             _paint_limb(canvas, pose, weeks, rng)
-            limbs += 1
         else:
             _paint_cord(canvas, pose, weeks, rng)
-    return limbs
 
 
 def _paint_limb(canvas: Canvas, pose: Pose, weeks: float, rng: Generator) -> None:

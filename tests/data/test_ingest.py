@@ -501,6 +501,31 @@ def test_real_head_circumferences_as_a_number(tmp_path: Path) -> None:
 
 
 @needs_shared
+def test_real_chest_x_rays_as_a_report_folder(tmp_path: Path) -> None:
+    from benchmarks.chest_xray_reports import write_reports
+
+    source = SHARED / "chest_xray"
+    counts = write_reports(source, tmp_path / "r")
+    summary = ingest(None, tmp_path / "r", None, tmp_path / "d", "column:patient")
+    dataset = load_dataset(tmp_path / "d")
+    assert (summary.images, summary.samples) == (48, 3 * 48)
+    assert dataset.splits is not None
+    assert dataset.splits.method == "as given"
+    for split in ("train", "val", "test"):
+        assert len({sample.image for sample in dataset.split(split)}) == counts[split]  # type: ignore[arg-type]
+    original = {item["image"]: item for item in json.loads((source / "manifest.json").read_text())}
+    for sample in dataset.samples:
+        if sample.question == "od":
+            item = original[sample.image.rpartition("/")[2]]
+            size = item["size"][0] * item["scale"]
+            for box, given in zip(sample.boxes, item["boxes"], strict=True):
+                x, y, w, h = (value * item["scale"] for value in given["bbox"])
+                assert box.label == given["category"]
+                assert box.xyxy == pytest.approx((x, y, x + w, y + h), abs=1 + size / 1000)
+    audit_dataset(tmp_path / "d")
+
+
+@needs_shared
 def test_real_images_of_every_make_are_decoded() -> None:
     from residency.data.images import index_images
 

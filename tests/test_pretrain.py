@@ -33,7 +33,9 @@ def test_texts_hold_every_answer_and_boxes_as_locations(studies: Path) -> None:
 
 
 def test_a_pretrained_model_loads_and_answers(studies: Path, tmp_path: Path) -> None:
-    settings = Pretraining(steps=2, images=4, tasks=2, warmup=1, held_out=0.3, seed=1)
+    settings = Pretraining(
+        naming_steps=2, naming_images=4, steps=2, still_steps=1, images=4, tasks=2, held_out=0.3, seed=1
+    )
     figures = pretrain_nano([studies], tmp_path, settings)
     assert figures["training_images"] > 0 < figures["held_out_images"]
     opened = open_model(str(tmp_path / "model"))

@@ -29,7 +29,7 @@ ultrasound only.
   Tan and Le 2019, Google), the rest random.
 - Command: `{command}`
 - Settings: {settings}
-- Hardware: {hardware}; {seconds_a_step} s a step of {images} images and {tasks} tasks each. Residency {version}.
+- Hardware: {hardware}; {minutes:.0f} minutes. Residency {version}.
 
 ## What it does on held-out simulated patients
 Share of answers that equal the truth word for word (a set with one name too many counts as wrong), from sites and
@@ -57,10 +57,8 @@ def write_card_text(figures: Mapping[str, Any], *, millions: float, side: int, c
         held_out_images=figures["held_out_images"],
         data="\n".join(f"  - `{name}`: `{digest}`" for name, digest in figures["data"].items()),
         settings=", ".join(f"{key} {value}" for key, value in settings.items()),
-        images=settings["images"],
-        tasks=settings["tasks"],
         hardware=figures["hardware"],
-        seconds_a_step=figures["seconds_a_step"],
+        minutes=figures["seconds"] / 60,
         version=figures["version"],
         rows="\n".join(f"| {question} | {share:.3f} |" for question, share in figures["held_out_accuracy"].items()),
     )

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from math import cos, pi
 from pathlib import Path
@@ -35,16 +35,25 @@ FAMILY = Nano()
 
 
 class Pretraining(Record):
-    """The settings of a pretraining, kept in its card. Rates are AdamW's peaks: warm-up, then a cosine to zero."""
+    """The settings of a pretraining, kept in its card. Rates are AdamW's peaks: warm-up, then a cosine to zero.
 
-    steps: int = 2000
+    First the tower learns to name what is there (`naming_steps`, most of them on small pictures), then the language
+    model learns to say it; the tower joins it again after `still_steps`.
+    """
+
+    naming_steps: int = 600
+    naming_images: int = 32
+    naming_side: int = 128
+    naming_rate: float = 1e-3
+    steps: int = 1200
+    still_steps: int = 600
     images: int = 16
     tasks: int = 3
     language_rate: float = 1e-3
-    tower_rate: float = 5e-4
-    naming_weight: float = 10.0
+    tower_rate: float = 2e-4
+    naming_weight: float = 5.0
     weight_decay: float = 0.02
-    warmup: int = 100
+    warmup: int = 50
     held_out: float = 0.03
     seed: int = 0
 
@@ -59,7 +68,9 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, held = _split_patients(studies.patients, settings)
     began = perf_counter()
-    first = _fit_model(loaded, studies, train, out, settings)
+    naming = nn.Linear(CHANNELS, len(studies.vocabulary)).to(loaded.device)
+    _fit_tower(loaded, naming, studies, train, out, settings)
+    _fit_model(loaded, naming, studies, train, out, settings)
     seconds = perf_counter() - began
     figures = {
         "version": residency.__version__,
@@ -67,7 +78,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
         "data": {folder.name: sha256_file(folder / "truth.jsonl") for folder in folders},
         "training_images": len(train),
         "held_out_images": len(held),
-        "seconds_a_step": round(seconds / max(1, settings.steps - first), 3),
+        "seconds": round(seconds),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
         "held_out_accuracy": _examine(loaded, studies, held),
     }
@@ -83,52 +94,85 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     return figures
 
 
-def _fit_model(loaded: Loaded, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining) -> int:
-    """Train all of it by what it says, and the tower by what it names, too. Returns the step it began with."""
-    model, tower = loaded.model, loaded.model.model.vision_tower
-    naming = nn.Linear(CHANNELS, len(studies.vocabulary)).to(loaded.device)
+def _fit_tower(
+    loaded: Loaded, naming: nn.Module, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining
+) -> None:
+    """Teach the ImageNet tower to name what an image holds; the last fifth of the steps at the model's own size."""
+    tower = loaded.model.model.vision_tower
     tower.load_state_dict(_imagenet_weights(tower))
     tower.to(memory_format=torch.channels_last)
-    tower.learns_statistics = True
-    rest = [*naming.parameters(), *(p for name, p in model.named_parameters() if ".vision_tower." not in name)]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(tower.parameters()), "peak": settings.tower_rate},
-            {"params": rest, "peak": settings.language_rate},
-        ],
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    state = {"model": model, "naming": naming, "optimizer": optimizer}
-    first = _restore_state(out / "state.pt", state)
-    for step in track(range(first, settings.steps), "pretraining nano"):
-        model.train()
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * _schedule(step, settings)
-        rng = np.random.default_rng([settings.seed, step])
-        rows = rng.choice(train, settings.images, replace=False)
-        spoken, named = _losses(loaded, naming, studies, rows, settings, rng)
-        optimizer.zero_grad()
-        torch.autograd.backward(spoken + settings.naming_weight * named)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if (step + 1) % SAVE_EVERY == 0:
-            _save_state(out / "state.pt", state, step + 1)
-            with (out / "losses.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step + 1, "spoken": spoken.item(), "named": named.item()}) + "\n")
+    groups = [{"params": [*tower.parameters(), *naming.parameters()], "peak": settings.naming_rate}]
+
+    def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
+        tower.learns_statistics = True
+        tower.train()
+        rows = rng.choice(train, settings.naming_images, replace=False)
+        pixels = _vary_images(studies.pixels_NHW[rows], np.zeros(len(rows), bool), rng)
+        if step < 0.8 * settings.naming_steps:
+            pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
+        seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
+        return _naming_loss(naming, seen, studies, rows)
+
+    _descend(out / "naming", {"tower": tower, "naming": naming}, groups, loss, settings.naming_steps, settings)
     tower.learns_statistics = False
-    return first
 
 
-def _losses(
+def _fit_model(
+    loaded: Loaded, naming: nn.Module, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining
+) -> None:
+    """Teach the language model to say what the tower sees, then both together; the tower goes on naming."""
+    model, tower = loaded.model, loaded.model.model.vision_tower
+    rest = [*naming.parameters(), *(p for name, p in model.named_parameters() if ".vision_tower." not in name)]
+    groups = [
+        {"params": list(tower.parameters()), "peak": settings.tower_rate},
+        {"params": rest, "peak": settings.language_rate},
+    ]
+
+    def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
+        model.train()
+        tower.requires_grad_(step >= settings.still_steps)
+        return _saying_loss(loaded, naming, studies, rng.choice(train, settings.images, replace=False), settings, rng)
+
+    _descend(out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, settings)
+    tower.requires_grad_(True)
+
+
+def _descend(
+    path: Path,
+    modules: dict[str, nn.Module],
+    groups: list[dict[str, Any]],
+    loss: Callable[[int, np.random.Generator], torch.Tensor],
+    steps: int,
+    settings: Pretraining,
+) -> None:
+    """Take AdamW steps on a loss; every `SAVE_EVERY` steps keep what a stopped pretraining goes on with."""
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    state: dict[str, Any] = {**modules, "optimizer": optimizer}
+    first = _restore_state(path.with_suffix(".pt"), state)
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    for step in track(range(first, steps), f"pretraining: {path.name}"):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * _schedule(step, steps, settings.warmup)
+        value = loss(step, np.random.default_rng([settings.seed, steps, step]))
+        optimizer.zero_grad()
+        torch.autograd.backward(value)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            _save_state(path.with_suffix(".pt"), state, step + 1)
+            with path.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step + 1, "loss": round(value.item(), 4)}) + "\n")
+
+
+def _saying_loss(
     loaded: Loaded,
     naming: nn.Module,
     studies: Studies,
     rows: np.ndarray,
     settings: Pretraining,
     rng: np.random.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the caption loss (nats a token) and the naming loss (mean binary cross-entropy) of some images."""
+) -> torch.Tensor:
+    """Return the caption loss in nats a token, with the weighted naming loss."""
     drawn = [_draw_tasks(studies, int(row), settings.tasks, rng) for row in rows]
     samples = [sample for tasks in drawn for sample in tasks]
     image_of = [place for place, tasks in enumerate(drawn) for _ in tasks]
@@ -139,12 +183,16 @@ def _losses(
         seen = loaded.model.model.vision_tower(batch.pixels_MCHW.contiguous(memory_format=torch.channels_last))
         regions_MND = loaded.model.model.multi_modal_projector(seen.last_hidden_state)
         logits_BTV = FAMILY.forward(loaded, batch, regions_MND).logits_BTV
-        names_MK = naming(seen.last_hidden_state.mean((2, 3)))
     assert batch.labels_BT is not None
     spoken = caption_loss(logits_BTV, batch.labels_BT)
-    truth_MK = torch.from_numpy(studies.names_NK[rows]).to(loaded.device)
-    named = functional.binary_cross_entropy_with_logits(names_MK.float(), truth_MK)
-    return spoken.total / spoken.count, named
+    named = _naming_loss(naming, seen.last_hidden_state, studies, rows)
+    return spoken.total / spoken.count + settings.naming_weight * named
+
+
+def _naming_loss(naming: nn.Module, seen_MCHW: torch.Tensor, studies: Studies, rows: np.ndarray) -> torch.Tensor:
+    """Return the binary cross-entropy (mean over images and names) of naming an image's canonical answers."""
+    truth_MK = torch.from_numpy(studies.names_NK[rows]).to(seen_MCHW.device)
+    return functional.binary_cross_entropy_with_logits(naming(seen_MCHW.mean((2, 3))).float(), truth_MK)
 
 
 def _draw_tasks(studies: Studies, row: int, count: int, rng: np.random.Generator) -> list[Sample]:
@@ -181,11 +229,11 @@ def _vary_images(pixels_MHW: np.ndarray, boxed_M: np.ndarray, rng: np.random.Gen
     return (grey.clamp(0, 1) - mean) / deviation
 
 
-def _schedule(step: int, settings: Pretraining) -> float:
+def _schedule(step: int, steps: int, warmup: int) -> float:
     """Return the share of the peak rate at a step."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    return 0.5 + 0.5 * cos(pi * (step - settings.warmup) / max(1, settings.steps - settings.warmup))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * cos(pi * (step - warmup) / max(1, steps - warmup))
 
 
 def _split_patients(patients: Sequence[str], settings: Pretraining) -> tuple[np.ndarray, np.ndarray]:

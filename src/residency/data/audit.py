@@ -15,7 +15,7 @@ from residency.data.duplicates import Twin, find_twins
 from residency.data.images import ImageFile, read_images
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed
-from residency.files import write_text
+from residency.files import read_json, write_text
 from residency.types import SPLITS, Problem, Record, Sample, Source
 
 FEW_GROUPS = 15
@@ -94,7 +94,7 @@ def audit_dataset(folder: Path) -> Audit:
     dataset = load_dataset(folder)
     history = History()
     if (folder / "audit.json").is_file():
-        history = Audit.model_validate_json((folder / "audit.json").read_bytes()).history
+        history = read_json(folder / "audit.json", Audit).history
     paths = {sample.image: dataset.image_path(sample) for sample in dataset.samples}
     images, unreadable = read_images(paths)
     audit = build_audit(dataset, images, find_twins(images), unreadable, history)
@@ -246,7 +246,7 @@ def _warnings(dataset: Dataset, history: History, balance: Mapping[str, Mapping[
         yield "The dataset has no splits."
     if groups < FEW_GROUPS:
         yield f"Only {groups} annotated groups: intervals will be wide, and exact ones will stand beside them."
-    totals = Counter(sample.question for sample in annotated)
+    totals = Counter(sample.question for sample in annotated if isinstance(sample.answer, str))
     for id, counts in balance.items():
         answer, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
         total = totals[id]

@@ -19,7 +19,7 @@ from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from residency.errors import UserError
 from residency.progress import track
@@ -192,6 +192,8 @@ def read_image(name: str, path: Path) -> ImageFile | Problem:
             thumb = _shrink(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return _problem(name, "decompression-bomb", "more pixels than we decode")
+    except UnidentifiedImageError:
+        return _problem(name, "unreadable-image", "cannot be decoded: no picture, or of an unknown kind")
     except _FAILS as error:
         return _problem(name, "unreadable-image", f"cannot be decoded: {str(error)[:120]}")
     digest = hashlib.sha256(data).hexdigest()

@@ -2,10 +2,13 @@
 
 import base64
 import io
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 from PIL import Image
 
 from residency.data.audit import Audit
@@ -57,7 +60,7 @@ def render_page(dataset: Dataset, audit: Audit, name: str) -> str:
     folder = files("residency") / "data" / "templates"
     pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters["kind"] = lambda kind: _KINDS.get(kind, kind)
-    pages.filters["share"] = lambda part, whole: f"{100 * part / whole:.0f}%" if whole else ""
+    pages.filters["marked"] = _mark_quotes
     questions = [question.id for question in dataset.questionnaire.questions] if dataset.questionnaire else []
     asked = {key for row in audit.coverage.values() for key in row} - {"images"}
     return pages.from_string((folder / "audit.html.j2").read_text(encoding="utf-8")).render(
@@ -65,9 +68,7 @@ def render_page(dataset: Dataset, audit: Audit, name: str) -> str:
         name=name,
         audit=audit,
         columns=[*[id for id in questions if id in asked], *sorted(asked - set(questions))],
-        wording={question.id: question.wording for question in dataset.questionnaire.questions}
-        if dataset.questionnaire
-        else {},
+        titles=_titles(dataset),
         vocabulary=_vocabulary(audit),
         flags=_by_kind(audit.history.flags),
         pictures=_pictures(dataset, audit),
@@ -88,6 +89,17 @@ def _vocabulary(audit: Audit) -> list[tuple[str, int, int, list[tuple[str, int, 
             lines.append((answer, sum(wordings.values()), others))
         rows.append((id, before, len(answers), lines))
     return rows
+
+
+def _titles(dataset: Dataset) -> dict[str, str]:
+    """Return what each question asks in few words: its wording up to the colon, if that is short."""
+    questions = dataset.questionnaire.questions if dataset.questionnaire else ()
+    return {question.id: textwrap.shorten(question.wording.partition(":")[0], 60) for question in questions}
+
+
+def _mark_quotes(text: str) -> Markup:
+    """Return text, escaped, with what stands between backticks set as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _by_kind(problems: Sequence[Problem]) -> Mapping[str, list[Problem]]:

@@ -10,55 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
-from residency.data.dataset import Dataset, load_dataset, write_dataset
-from residency.types import Fold, Option, Question, Questionnaire, Splits
-from tests.contract.tiny import build_tiny_nano, draw_discs
-
-QUESTIONNAIRE = Questionnaire(
-    name="discs",
-    questions=(
-        Question(
-            id="side",
-            type="choice",
-            wording="Which side is bright?",
-            options=(Option(name="left side"), Option(name="right side")),
-        ),
-        Question(
-            id="size",
-            type="ordinal",
-            wording="How large is the disc?",
-            options=(Option(name="small disc"), Option(name="large disc")),
-        ),
-    ),
-)
+from residency.data.dataset import load_dataset
+from tests.discs import build_bench
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, a dataset of discs in 24 groups, and a recipe."""
-    folder = tmp_path_factory.mktemp("bench")
-    build_tiny_nano(folder / "model")
-    ids = {question.wording: question.id for question in QUESTIONNAIRE.questions}
-    samples = tuple(
-        sample.model_copy(update={"question": ids[sample.prefix], "answer": sample.suffix})
-        for sample in draw_discs(folder / "images", images=24)
-    )
-    groups = sorted({sample.group for sample in samples})
-    fold = Fold(train=tuple(groups[:14]), val=tuple(groups[14:18]), test=tuple(groups[18:]))
-    write_dataset(
-        Dataset(folder / "data", samples, QUESTIONNAIRE, Splits(seed=0, method="by hand", folds=(fold,)))
-    )
-    recipe = {
-        "name": "discs",
-        "data": str(folder / "data"),
-        "model": str(folder / "model"),
-        "tune": {"lora": None, "train": ["vision", "projector", "language"]},
-        "train": {"epochs": 4, "batch_size": 4, "questions_per_image": 2, "save_steps": 3, "patience": 10},
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return folder
+    return build_bench(tmp_path_factory.mktemp("bench"))
 
 
 def command(bench: Path, out: Path, *overrides: str) -> list[str]:

@@ -156,6 +156,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"the recipe {path} cannot be read", found=error.strerror, do="name a YAML file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the recipe {path} is no text", found=f"byte {error.start} is not UTF-8", do="save it as UTF-8"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"the recipe {path} is not YAML", found=error) from None
     if not isinstance(values, dict):

@@ -137,7 +137,7 @@ def read_lines(path: Path, kind: type[R]) -> list[R]:
             first = error.errors()[0]
             place = Source(file=str(path), cell=f"line {number}")
             where = ".".join(str(part) for part in first["loc"])
-            problems.append(Problem(kind="bad-line", message=f"{where}: {first['msg']}", source=place))
+            problems.append(Problem(kind="bad-line", message=f"{where}: {first['msg']}".lstrip(": "), source=place))
     if problems:
         raise CheckFailed("readable-lines", problems)
     return records

@@ -1,7 +1,11 @@
 """Run folders: a recipe in, each fold's folder out; a folder belongs to one recipe and one state of its dataset."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from residency.config import Recipe, dump_recipe
 from residency.data.dataset import hash_dataset, load_dataset
@@ -88,6 +92,24 @@ def last_checkpoint(run: Path) -> Path | None:
             continue
         return folder
     return None
+
+
+@contextmanager
+def saving(place: Path) -> Iterator[None]:
+    """Say in words what the writers of weights raise when they cannot write.
+
+    Raises:
+        UserError: the disk is full, or gives no permission.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{place} cannot be written",
+            found=str(error).strip().splitlines()[0][:200],
+            do="free some space; the same command goes on from the last whole checkpoint",
+            exit_code=1,
+        ) from error
 
 
 def _text_of(recipe: Recipe, fold: int) -> str:

@@ -20,7 +20,7 @@ from residency.data.batches import Draw, ImageBatches
 from residency.data.dataset import load_dataset
 from residency.evaluate.measure import validation_score
 from residency.files import write_json, write_text
-from residency.folder import check_folder, claim_folder, last_checkpoint
+from residency.folder import check_folder, claim_folder, last_checkpoint, saving
 from residency.losses import caption_loss
 from residency.material import Material, gather_material
 from residency.models.adapt import apply_plan, plan_tuning
@@ -163,6 +163,15 @@ class RunTrainer(Trainer):
         opened.loaded.model.train()
         return total / count, score, by_question
 
+    def save_adapter(self) -> None:
+        """Keep the adapter as it is now as the best so far."""
+        with saving(self.run_folder / "best"):
+            self.opened.loaded.model.save_pretrained(str(self.run_folder / "best"))
+
+    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        with saving(self.run_folder / "checkpoints"):
+            super()._save_checkpoint(*arguments, **named)
+
     def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
         images = {}
         for sample, seed in draws:
@@ -204,7 +213,7 @@ class KeepBest(TrainerCallback):
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Add the newest line."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with saving(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(_metric_line(state.log_history[-1]))
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -213,7 +222,7 @@ class KeepBest(TrainerCallback):
         if scored:
             best = max(scored, key=lambda entry: entry["eval_score"])
             if best is scored[-1]:
-                self.trainer.opened.loaded.model.save_pretrained(str(self.trainer.run_folder / "best"))
+                self.trainer.save_adapter()
             if len(scored) - 1 - scored.index(best) >= self.trainer.recipe.train.patience:
                 control.should_training_stop = True
         control.should_save = True
@@ -268,9 +277,10 @@ def _finish(trainer: RunTrainer, run: Path) -> Trained:
     finished = not trainer.interrupted
     if finished:
         if best is None:
-            trainer.opened.loaded.model.save_pretrained(str(run / "best"))
-        trainer.opened.loaded.processor.save_pretrained(str(run / "best"))
-        (run / "best").replace(run / "adapter")
+            trainer.save_adapter()
+        with saving(run / "best"):
+            trainer.opened.loaded.processor.save_pretrained(str(run / "best"))
+            (run / "best").replace(run / "adapter")
     early = trainer.state.global_step < trainer.state.max_steps
     return Trained(
         run=str(run),

@@ -14,7 +14,7 @@ from residency.evaluate.number import median_error
 from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
 from residency.evaluate.records import ClassRate, Confusion, Examination, Mark, QuestionShown, SplitCount
 from residency.evaluate.verdict import judge_gains, tally_verdicts
-from residency.files import write_json, write_lines
+from residency.files import read_json, write_json, write_lines
 from residency.types import SPLITS, AnswerSpec, Question, Sample, Score, SplitName
 
 
@@ -64,7 +64,7 @@ def write_examination(evidence: Evidence, draws: int | None = None) -> Examinati
 def load_examination(run: Path, split: str = "test") -> Examination | None:
     """Return what `evaluate_run` wrote (None: it has not run)."""
     file = run / "scores" / ("scores.json" if split == "test" else f"{split}.json")
-    return Examination.model_validate_json(file.read_bytes()) if file.is_file() else None
+    return read_json(file, Examination) if file.is_file() else None
 
 
 def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: int) -> Examination:

@@ -120,9 +120,10 @@ def _architecture(name: str, config: Path) -> str:
     try:
         return str(json.loads(config.read_text(encoding="utf-8"))["architectures"][0])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        found = f"{config}: {type(error).__name__} {_first_line(error)}"
+        found = f"{config}: {_first_line(error)}"
         raise UserError(f"the model {name} does not say what it is", found=found, do="fetch it again") from None
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"nothing under {line}" if isinstance(error, KeyError) else line

@@ -155,30 +155,26 @@ def write_audit(dataset: Dataset, audit: Audit, name: str) -> None:
 
 def find_leaks(dataset: Dataset, twins: Iterable[TwinPair]) -> list[Problem]:
     """Return everything that stands in two splits of a fold: group, patient, study, file, near-duplicate, image."""
-    if dataset.splits is None:
-        return []
-    leaks = []
-    for number, fold in enumerate(dataset.splits.folds):
-        where = f" (fold {number})" if len(dataset.splits.folds) > 1 else ""
+    leaks: list[Problem] = []
+    held = {(sample.group, sample.image): sample for sample in dataset.samples}
+    for number, fold in enumerate(dataset.splits.folds if dataset.splits else ()):
+        where = f" (fold {number})" if dataset.splits and len(dataset.splits.folds) > 1 else ""
         splits_of: defaultdict[str, set[str]] = defaultdict(set)
-        for name, groups in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
-            for group in groups:
+        for name in SPLITS:
+            for group in getattr(fold, name):
                 splits_of[group].add(name)
-        for kind, value_of in _KEYS.items():
-            places: defaultdict[str, set[str]] = defaultdict(set)
-            for value, group in {(value_of(sample), sample.group) for sample in dataset.samples}:
-                if value:
-                    places[value] |= splits_of[group]
-            for value, splits in sorted(places.items()):
-                if len(splits) > 1:
-                    message = f"{kind} `{value}` stands in {' and '.join(sorted(splits))}{where}"
-                    leaks.append(Problem(kind=f"leak-{kind}", message=message))
+        places: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for sample in held.values():
+            for kind, value_of in _KEYS.items():
+                places[kind, value_of(sample) or ""] |= splits_of[sample.group]
         for twin in twins:
-            splits = splits_of[twin.groups[0]] | splits_of[twin.groups[1]]
-            if twin.groups[0] != twin.groups[1] and len(splits) > 1:
-                places_said = f"{' and '.join(sorted(splits))}{where}"
-                message = f"{twin.first} and {twin.second} show the same picture, in {places_said}"
-                leaks.append(Problem(kind="leak-near-duplicate", message=message))
+            if twin.groups[0] != twin.groups[1]:
+                pair = f"{twin.first}` and `{twin.second}"
+                places["near-duplicate", pair] = splits_of[twin.groups[0]] | splits_of[twin.groups[1]]
+        for (kind, value), splits in sorted(places.items()):
+            if value and len(splits) > 1:
+                message = f"{kind} `{value}` in {' and '.join(sorted(splits))}{where}"
+                leaks.append(Problem(kind=f"leak-{kind}", message=message))
     return leaks
 
 
@@ -209,20 +205,18 @@ def count_defects(history: History) -> tuple[Defect, ...]:
 
 
 def _fold_sizes(dataset: Dataset) -> Iterable[dict[str, dict[str, int]]]:
+    answers = Counter(sample.group for sample in dataset.samples if sample.suffix is not None)
+    images = Counter(sample.group for sample in one_each(dataset.samples))
+    annotated = Counter(sample.group for sample in one_each([s for s in dataset.samples if s.suffix is not None]))
     for fold in dataset.splits.folds if dataset.splits else ():
-        split_of = fold.split_of()
-        held = Counter((split_of.get(sample.group), sample.suffix is not None) for sample in dataset.samples)
-        images = Counter(split_of.get(sample.group) for sample in one_each(dataset.samples))
-        answered = [sample for sample in dataset.samples if sample.suffix is not None]
-        annotated = Counter(split_of.get(sample.group) for sample in one_each(answered))
         yield {
             name: {
-                "groups": len(getattr(fold, name)),
-                "images": images[name],
-                "annotated": annotated[name],
-                "samples": held[name, True],
+                "groups": len(groups),
+                "images": sum(images[group] for group in groups),
+                "annotated": sum(annotated[group] for group in groups),
+                "samples": sum(answers[group] for group in groups),
             }
-            for name in SPLITS
+            for name, groups in ((name, getattr(fold, name)) for name in SPLITS)
         }
 
 

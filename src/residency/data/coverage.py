@@ -58,10 +58,11 @@ def _bin_numbers(values: Sequence[float], unit: str) -> dict[str, int]:
 def suggest_images(samples: Sequence[Sample], limit: int = TO_ANNOTATE) -> list[Suggestion]:
     """Return images without answers, of the categories with the fewest annotated images first, each of a new group."""
     annotated = {sample.image for sample in samples if sample.suffix is not None}
-    held = Counter(sample.category or "" for sample in one_each(samples) if sample.image in annotated)
-    used = {sample.group for sample in samples if sample.image in annotated}
+    firsts = one_each(samples)
+    held = Counter(sample.category or "" for sample in firsts if sample.image in annotated)
+    used = {sample.group for sample in firsts if sample.image in annotated}
     waiting: defaultdict[str, list[Sample]] = defaultdict(list)
-    for sample in sorted(one_each(samples), key=lambda sample: (sample.group in used, sample.image)):
+    for sample in sorted(firsts, key=lambda sample: (sample.group in used, sample.image)):
         if sample.image not in annotated:
             waiting[sample.category or ""].append(sample)
     chosen: list[Suggestion] = []
@@ -80,5 +81,8 @@ def suggest_images(samples: Sequence[Sample], limit: int = TO_ANNOTATE) -> list[
 
 
 def one_each(samples: Sequence[Sample]) -> list[Sample]:
-    """Return one sample an image."""
-    return list({sample.image: sample for sample in reversed(samples)}.values())[::-1]
+    """Return one sample an image: its first."""
+    firsts: dict[str, Sample] = {}
+    for sample in samples:
+        firsts.setdefault(sample.image, sample)
+    return list(firsts.values())

@@ -11,9 +11,10 @@ import struct
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from threading import Event
 
@@ -30,6 +31,7 @@ MAX_PIXELS = 50_000_000
 """More pixels than this in one picture are taken for a decompression bomb."""
 THUMB = 64
 """Side in pixels of the small grey picture by which near-duplicates are compared."""
+_CHUNK = 16
 _FAILS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error, MemoryError)
 
 
@@ -137,15 +139,18 @@ def read_images(
     images, problems = [], []
     stop = stop or Event()
 
-    def read(item: tuple[str, Path]) -> ImageFile | Problem | None:
-        return None if stop.is_set() else read_image(*item)
+    def read(items: Sequence[tuple[str, Path]]) -> list[ImageFile | Problem]:
+        return [] if stop.is_set() else [read_image(*item) for item in items]
 
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for result in track(pool.map(read, paths.items()), "reading images", total=len(paths)):
+        # A few images a job: one each would spend a tenth of the time on handing them over.
+        items = list(paths.items())
+        chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+        for result in chain.from_iterable(track(pool.map(read, chunks), "reading images", total=len(chunks))):
             if isinstance(result, Problem):
                 problems.append(result)
-            elif result:
+            else:
                 images.append(result)
     return images, problems
 

@@ -153,7 +153,10 @@ def paused_collector() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            # What was made goes to the oldest generation unsearched, or the first search would find all of it young.
+            gc.freeze()
             gc.enable()
+            gc.unfreeze()
 
 
 @contextmanager

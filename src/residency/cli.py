@@ -36,10 +36,9 @@ No data at hand: `residency demo` does all of it on simulated studies, offline.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-out_console, error_console = (
-    Console(soft_wrap=True, highlight=False),
-    Console(stderr=True, soft_wrap=True, highlight=False),
-)
+PIPED_WIDTH = 160
+out_console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+error_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -297,18 +296,17 @@ def _score_table(examination: Any) -> Table:
     columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn")
     primary = {q.id: q.metric for q in examination.questions}
     found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
-    table = Table(Column("question", no_wrap=True), "score", *columns, box=None)
+    heads = ["question", "score", columns[0], "95% interval", *columns[1:]]
+    table = Table(*(Column(head, overflow="fold", no_wrap=head != "score") for head in heads), box=None)
     for question in examination.questions:
-        cells = [_score_cell(found.get((question.id, name))) for name in columns]
-        table.add_row(question.id, question.metric, *cells)
+        own, *others = (found.get((question.id, name)) for name in columns)
+        interval = "-" if own is None or own.low is None else f"[{own.low:.2f}, {own.high:.2f}]"
+        table.add_row(question.id, question.metric, _score_cell(own), interval, *map(_score_cell, others))
     return table
 
 
 def _score_cell(score: Score | None) -> str:
-    if score is None or score.value is None:
-        return "-"
-    interval = "" if score.low is None or score.of != "own" else f" [{score.low:.2f}, {score.high:.2f}]"
-    return f"{score.value:.2f}{interval}"
+    return "-" if score is None or score.value is None else f"{score.value:.2f}"
 
 
 def _short(value: Any) -> str:

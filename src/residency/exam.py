@@ -26,7 +26,6 @@ from residency.predict import (
     write_mean_image,
     write_predictions,
 )
-from residency.preflight import Preflight
 from residency.progress import track
 from residency.train import Trained, train_run
 from residency.types import MODES, Mode, Record, Sample, SplitName
@@ -69,12 +68,7 @@ def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], N
         check_folder(recipe, run, fold)
         say("  trained already; nothing is trained again (another name=... makes another run)")
     else:
-
-        def show(preflight: Preflight) -> None:
-            for check in preflight.checks:
-                say(f"  preflight {check.name}: {'ok' if check.passed else 'FAILED'}: {check.detail}")
-
-        trained = train_run(recipe, run, fold, show)
+        trained = train_run(recipe, run, fold, say)
         best = "" if trained.best_score is None else f", best validation score {trained.best_score:.3f}"
         say(f"  trained {trained.steps} steps ({trained.stopped}){best}")
         if trained.stopped == "interrupted":

@@ -13,17 +13,16 @@ from residency.types import SPLITS, Questionnaire, Sample
 
 @dataclass(frozen=True)
 class Material:
-    """The samples a run trains on and validates by, images as absolute paths."""
+    """The samples a run trains on, validates by and will be examined on, images as absolute paths."""
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
     questionnaire: Questionnaire | None
 
 
 def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
-    """Return a fold's annotated training and validation samples.
-
-    The test split is looked at too, for a run that could not be examined in the end is not worth beginning.
+    """Return a fold's annotated samples; without a test split a run is not worth beginning.
 
     Raises:
         UserError: a split is empty, or the dataset lacks a fold, or a question of the recipe.
@@ -38,7 +37,8 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
             do="annotate more groups, or draw the splits anew: residency ingest ... --seed N (or --resplit)",
         )
     require_ready(recipe, [sample for samples in splits.values() for sample in samples])
-    return Material(tuple(splits["train"]), tuple(splits["val"]), dataset.questionnaire)
+    train, val, test = (tuple(splits[name]) for name in SPLITS)
+    return Material(train, val, test, dataset.questionnaire)
 
 
 def select_samples(recipe: Recipe, dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:

@@ -15,6 +15,7 @@ from residency.config import Recipe
 from residency.data.dataset import hash_dataset
 from residency.errors import CheckFailed
 from residency.losses import IGNORED, caption_loss
+from residency.material import Material
 from residency.models.adapt import count_parameters
 from residency.models.family import PARTS, Batch, render_prompt
 from residency.models.registry import Opened
@@ -77,6 +78,20 @@ def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: 
         memory_mb=_memory_mb(opened.loaded.device),
         data_sha256=hash_dataset(recipe.data),
     )
+
+
+def require_lengths(opened: Opened, material: Material) -> None:
+    """Make sure that the model can hold every prompt, and every answer it learns from.
+
+    Raises:
+        CheckFailed: with every sample that is too long.
+    """
+    asked = [sample.model_copy(update={"suffix": None}) for sample in material.test]
+    overlong = opened.family.find_overlong(opened.loaded, [*material.train, *material.val, *asked])
+    if overlong:
+        raise CheckFailed(
+            "lengths", overlong, do="shorten these texts and ingest again, or choose a model that holds more"
+        )
 
 
 def require_passed(preflight: Preflight) -> None:

@@ -14,6 +14,11 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     """Yield the items, showing `what`, how many are done and the time left; silent where no terminal looks on."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with open_bar() as bar:
         yield from bar.track(items, total=total, description=what)
+
+
+def open_bar() -> Progress:
+    """Return a bar of our look: what, how many of how many, the time left; gone when done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from rich.progress import Progress
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -27,7 +28,8 @@ from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.family import Batch, part_of
 from residency.models.registry import Opened, open_model
 from residency.predict import Asked, Candidates, answer_samples, candidates_of
-from residency.preflight import Preflight, require_passed, run_preflight
+from residency.preflight import require_lengths, require_passed, run_preflight
+from residency.progress import open_bar
 from residency.types import Record, Sample
 from residency.ultrasound.augment import augment_image
 
@@ -42,8 +44,10 @@ class Trained(Record):
     stopped: str
 
 
-def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Preflight], None]) -> Trained:
+def train_run(recipe: Recipe, run: Path, fold: int, say: Callable[[str], None]) -> Trained:
     """Train one fold into `run`; a run that was cut off goes on from its last whole checkpoint.
+
+    `say` is told each check of the preflight and each epoch's validation.
 
     Raises:
         UserError: the folder holds a run of another recipe or dataset; a split is empty; no such model.
@@ -55,15 +59,20 @@ def train_run(recipe: Recipe, run: Path, fold: int, on_preflight: Callable[[Pref
     apply_plan(
         opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed
     )
+    require_lengths(opened, material)
     recipe = claim_folder(recipe, run, fold)
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
         preflight = run_preflight(opened, recipe, material.train, material.val)
         write_json(run / "preflight.json", preflight.model_dump(mode="json"))
-        on_preflight(preflight)
+        for check in preflight.checks:
+            say(f"  preflight {check.name}: {'ok' if check.passed else 'FAILED'}: {check.detail}")
         require_passed(preflight)
+    else:
+        say(f"  goes on from {checkpoint.name}")
     trainer = RunTrainer(opened, recipe, run, material)
-    with _stopping_at_interrupt(trainer):
+    with open_bar() as bar, _stopping_at_interrupt(trainer):
+        trainer.add_callback(ShowProgress(say, bar))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _finish(trainer, run)
 
@@ -232,6 +241,26 @@ class KeepBest(TrainerCallback):
         if self.trainer.interrupted:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
+
+
+class ShowProgress(TrainerCallback):
+    """A bar over the steps where a terminal looks on, and a line for each validation."""
+
+    def __init__(self, say: Callable[[str], None], bar: Progress) -> None:
+        self.say, self.bar = say, bar
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Set the bar where the run begins, or goes on."""
+        self.task = self.bar.add_task("training", total=state.max_steps, completed=state.global_step)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Move the bar."""
+        self.bar.update(self.task, completed=state.global_step)
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any, **_: Any) -> None:
+        """Tell an epoch's validation."""
+        score = f", score {metrics['eval_score']:.3f}" if "eval_score" in metrics else ""
+        self.say(f"  epoch {state.epoch:.0f}: validation loss {metrics['eval_loss']:.3f}{score}")
 
 
 def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:

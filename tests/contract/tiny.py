@@ -23,7 +23,7 @@ def build_tiny_nano(out: Path) -> None:
     build_processor(tokenizer, SIDE).save_pretrained(out)
 
 
-def build_tiny_florence2(out: Path) -> None:
+def build_tiny_florence2(out: Path, positions: int = 128) -> None:
     """DaViT and BART as Florence-2 has them, every dimension small."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(TEXTS * 5, vocabulary=1400)
@@ -36,7 +36,7 @@ def build_tiny_florence2(out: Path) -> None:
         decoder_attention_heads=2,
         encoder_ffn_dim=128,
         decoder_ffn_dim=128,
-        max_position_embeddings=128,
+        max_position_embeddings=positions,
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -111,6 +111,7 @@ def test_tokens_of_many_scripts() -> None:
     assert split_tokens("３５週") == ("35", "週")
     assert split_tokens("की जाँच") == ("की", "जाँच")
     assert split_tokens("e\u0301") == split_tokens("é")
+    assert split_tokens("left lung<loc_595><loc_2>") == ("left", "lung", "595", "2")
 
 
 def test_token_f1_counts_repetition() -> None:

@@ -4,6 +4,7 @@ The majority answer of the training split, a linear probe and k nearest neighbou
 computed. The features are arrays; no model is imported here.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -183,7 +184,9 @@ def likely_members(shares_L: Floats) -> NDArray[np.bool_]:
 def _probabilities(
     model: Any, features_ND: NDArray[Any], labels_N: NDArray[Any], asked_MD: NDArray[Any]
 ) -> tuple[Floats, NDArray[Any]]:
-    model.fit(features_ND, labels_N)
+    with warnings.catch_warnings():  # free texts are nearly all different; that they are names all the same is meant
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
+        model.fit(features_ND, labels_N)
     return np.asarray(model.predict_proba(asked_MD)), np.asarray(model[-1].classes_)
 
 

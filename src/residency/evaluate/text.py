@@ -20,6 +20,7 @@ EXACT_MATCH = Metric("exact match")
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
+_LOCATION = re.compile(r"<loc_?(\d+)>")
 _TOKEN = re.compile(rf"\d+(?:[.,]\d+)*|[{UNSPACED}]|[^\s\d{UNSPACED}]+")
 
 
@@ -46,7 +47,8 @@ def same_text(truth: Answer, answer: Answer | None) -> bool:
 
 @lru_cache(maxsize=65536)
 def split_tokens(text: str) -> tuple[str, ...]:
-    """Return the tokens of a text, punctuation dropped; numbers stay whole (`3.5`)."""
+    """Return the tokens of a text, punctuation dropped; numbers stay whole (`3.5`), `<loc_12>` is the token `12`."""
+    text = _LOCATION.sub(r" \1 ", text)
     kept = "".join(
         character if unicodedata.category(character)[0] in "LNM" or character in ".," else " "
         for character in unicodedata.normalize("NFKC", text).casefold()

@@ -112,6 +112,9 @@ class Family(Protocol):
     ) -> Batch:
         """Turn samples into a batch: sole owner of prompts and labels. `images` replaces files, by `Sample.image`."""
 
+    def find_overlong(self, loaded: Loaded, samples: Sequence[Sample]) -> list[Problem]:
+        """Return a problem for each sample whose prompt or answer is longer than the model can hold."""
+
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the projected regions (M, N, D) of each image, shared by its questions."""
 

@@ -12,7 +12,7 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images, render_prompt
-from residency.types import Sample
+from residency.types import Problem, Sample
 
 # The words that a task token stands for; they are Florence-2's own, with ours for a free question.
 VQA = "<VQA>"
@@ -94,6 +94,26 @@ class Florence2:
             prompt_mask_BS=mask_BS,
             labels_BT=labels_BT,
         )
+
+    def find_overlong(self, loaded: Loaded, samples: Sequence[Sample]) -> list[Problem]:
+        """Return a problem for each sample whose prompt (with the image's tokens) or answer the model cannot hold."""
+        tokenizer, limit = loaded.processor.tokenizer, loaded.core.config.text_config.max_position_embeddings
+        prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
+        image = loaded.processor.num_image_tokens
+        lengths = {
+            "prompt": [image + len(ids) for ids in _token_ids(tokenizer, prompts)],
+            "answer": [len(ids) for ids in _token_ids(tokenizer, [sample.suffix or "" for sample in samples])],
+        }
+        return [
+            Problem(
+                kind="too-long",
+                message=f"the {what} of {sample.id} is {length} tokens long, the model holds {limit}",
+                source=sample.source,
+            )
+            for what, found in lengths.items()
+            for sample, length in zip(samples, found, strict=True)
+            if length > limit
+        ]
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the tower's projected regions (M, N, D); the first is the mean over the map."""

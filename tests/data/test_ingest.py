@@ -92,6 +92,12 @@ def test_images_and_columns_are_matched_leniently(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_column_of_image_names_under_another_heading(tmp_path: Path) -> None:
+    rows = [("Scan" if not n else row[0], *row[1:]) for n, row in enumerate(clean_rows())]
+    make_source(tmp_path, rows)
+    assert "A `Scan` -> image" in run(tmp_path).columns[0]
+
+
 def test_category_comes_from_column_sheet_or_folder(tmp_path: Path) -> None:
     for name in ("femur/f.png", "other/x.png", "other/y.png"):
         draw_image(tmp_path / "images" / name)

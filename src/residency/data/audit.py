@@ -12,7 +12,7 @@ from pydantic import Field
 from residency.data.coverage import Suggestion, count_answers, count_coverage, one_each, suggest_images
 from residency.data.dataset import Dataset, load_dataset
 from residency.data.duplicates import Twin, find_twins
-from residency.data.images import ImageFile, read_images
+from residency.data.images import ImageFile, quiet_readers, read_images
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed
 from residency.files import read_json, write_text
@@ -96,7 +96,8 @@ def audit_dataset(folder: Path) -> Audit:
     if (folder / "audit.json").is_file():
         history = read_json(folder / "audit.json", Audit).history
     paths = {sample.image: dataset.image_path(sample) for sample in dataset.samples}
-    images, unreadable = read_images(paths)
+    with quiet_readers():
+        images, unreadable = read_images(paths)
     audit = build_audit(dataset, images, find_twins(images), unreadable, history)
     write_audit(dataset, audit, folder.resolve().name)
     if audit.leaks:

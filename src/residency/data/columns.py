@@ -20,7 +20,7 @@ Role = Literal[
     "age", "sex", "question", "kept",
 ]  # fmt: skip
 _HEADINGS: dict[Role, str] = {
-    "image": "image, image name, image file, file, filename, file name, image path, path, img, image id",
+    "image": "image, image name, image file, file, filename, file name, image path, path, img, image id, imageid",
     "patient": "patient, patient id, patientid, patient number, subject, subject id, case, case id, mrn",
     "study": "study, study id, exam, exam id, examination, accession, accession number, video, video id",
     "category": "category, class, organ, view category, image category",

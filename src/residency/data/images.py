@@ -11,8 +11,9 @@ import struct
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -142,8 +143,7 @@ def read_images(
     def read(items: Sequence[tuple[str, Path]]) -> list[ImageFile | Problem]:
         return [] if stop.is_set() else [read_image(*item) for item in items]
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(threads) as pool:
         # A few images a job: one each would spend a tenth of the time on handing them over.
         items = list(paths.items())
         chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
@@ -153,6 +153,15 @@ def read_images(
             else:
                 images.append(result)
     return images, problems
+
+
+@contextmanager
+def quiet_readers() -> Iterator[None]:
+    """Silence what Pillow and openpyxl warn of and we check ourselves; enter it before any thread is started."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
+        yield
 
 
 def list_images(root: Path) -> tuple[list[Path], list[Problem]]:
@@ -195,7 +204,7 @@ def read_image(name: str, path: Path) -> ImageFile | Problem:
                 return _problem(name, "decompression-bomb", f"{width} x {height} pixels is more than we decode")
             picture.load()
             thumb = _shrink(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         return _problem(name, "decompression-bomb", "more pixels than we decode")
     except UnidentifiedImageError:
         return _problem(name, "unreadable-image", "cannot be decoded: no picture, or of an unknown kind")

@@ -15,7 +15,7 @@ from residency.data.audit import History, build_audit, write_audit
 from residency.data.dataset import Dataset, write_dataset
 from residency.data.duplicates import Twin
 from residency.data.frame import Frame, Gathered, check_grouping
-from residency.data.images import ImageIndex, index_images
+from residency.data.images import ImageIndex, index_images, quiet_readers
 from residency.data.jsonl import read_samples
 from residency.data.material import Material, images_of, read_material, source_files
 from residency.data.rows import read_tables
@@ -85,7 +85,7 @@ def ingest(
     check_grouping(group_by)
     _check_out(out, images, replace_old)
     before = {path: sha256_file(path) for path in source_files(sheet, images)}
-    with paused_collector(), reading_ahead(images_of(sheet, images)) as reading:
+    with quiet_readers(), paused_collector(), reading_ahead(images_of(sheet, images)) as reading:
         material = read_material(sheet, images, questionnaire, out)
         frame = Frame(reading.result(), material.questionnaire, group_by, out, tuple(layers))
         gathered = _gather(material, frame)

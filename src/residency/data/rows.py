@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, time, timedelta
 from typing import Any
 
 from residency.data.columns import Column, by_role, match_columns, name_from
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
-from residency.data.images import ImageFile
+from residency.data.images import ImageFile, ImageIndex
 from residency.data.normalize import AnswerReader, answer_reader
 from residency.data.parsed import Parsed
 from residency.data.quantity import plain_text, read_numbers
@@ -16,6 +17,7 @@ from residency.data.wording import Layer, Lexicon
 from residency.errors import UserError
 from residency.types import Problem, Question, Sample, Source
 
+_NAMES_IMAGES = 0.8
 _ATTRIBUTES = ("patient", "study", "machine", "site", "age", "sex")
 Note = tuple[Source, str, str, str, frozenset[Layer]]
 
@@ -27,7 +29,10 @@ def read_tables(tables: Sequence[Table], frame: Frame) -> Gathered:
         UserError: no table has a column of images, or one lacks the column that groups.
     """
     gathered = Gathered()
-    matched = [(table, *match_columns(table, frame.questionnaire)) for table in tables]
+    matched = []
+    for table in tables:
+        columns, problems = match_columns(table, frame.questionnaire)
+        matched.append((table, _with_images(table, columns, frame.index), problems))
     usable = [(table, columns, problems) for table, columns, problems in matched if "image" in by_role(columns)]
     if not usable:
         raise UserError(
@@ -45,6 +50,21 @@ def read_tables(tables: Sequence[Table], frame: Frame) -> Gathered:
         gathered.columns += [f"{table.sheet + '!' if table.sheet else ''}{column}" for column in columns]
         _TableReader(table, columns, frame, readers, gathered).read()
     return gathered
+
+
+def _with_images(table: Table, columns: tuple[Column, ...], index: ImageIndex) -> tuple[Column, ...]:
+    """Return the columns; where none is headed as images, the one whose cells name images of the folder is taken."""
+    if "image" in by_role(columns):
+        return columns
+    shares = {}
+    for column in columns:
+        texts = [cell_text(cells[column.number]) for _, cells in table.rows[:50] if column.number in cells]
+        if column.role == "kept" and texts:
+            shares[column] = sum(not isinstance(index.find(text), Problem) for text in texts) / len(texts)
+    best = [column for column, share in shares.items() if share >= _NAMES_IMAGES]
+    if len(best) != 1:
+        return columns
+    return tuple(replace(column, role="image") if column is best[0] else column for column in columns)
 
 
 class _TableReader:

@@ -173,10 +173,12 @@ def test_duplicate_headings_and_unknown_questions_are_listed(tmp_path: Path) -> 
     assert problems_of(tmp_path) == [
         ("unknown-question", "L1"),
         ("heading-conflict", "M1"),
-        ("duplicate-heading", "I1"),
         ("duplicate-heading", "H1"),
+        ("duplicate-heading", "I1"),
         ("duplicate-heading", "K1"),
     ]
+    summary = run(tmp_path, skip_bad=True)
+    assert (summary.samples, len(summary.problems)) == (36, 5)
 
 
 def test_impossible_values_are_listed_and_never_guessed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from residency.data.ingest import IngestSummary, ingest
 from residency.errors import CheckFailed, UserError
 from residency.files import read_lines
 from residency.types import Fold, Quantity
-from tests.data.make import Q3, ROW, clean_rows, draw_image, make_source, write_book
+from tests.data.make import Q1, Q3, ROW, clean_rows, draw_image, make_source, write_book
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not on this machine")
@@ -203,7 +203,8 @@ def test_one_image_twice(tmp_path: Path) -> None:
 
 def test_one_image_of_two_patients_is_a_problem(tmp_path: Path) -> None:
     rows = clean_rows()
-    rows.append((rows[1][0], "P5", *rows[1][2:]))
+    rows[1] = (*rows[1][:5], None, None)
+    rows.append((rows[1][0], "P5", *rows[1][2:4], None, *ROW[1:]))
     make_source(tmp_path, rows)
     with pytest.raises(CheckFailed, match="conflicting-group"):
         run(tmp_path)
@@ -409,6 +410,35 @@ def test_plain_lines_are_a_source(tmp_path: Path) -> None:
     assert box.xyxy == pytest.approx((0.048, 0.048, 47.952, 95.952))
     assert dataset.questionnaire is not None
     assert {question.id for question in dataset.questionnaire.questions} == {"how-many", "od", "caption"}
+
+
+def test_an_image_may_have_several_captions_but_not_the_same_twice(tmp_path: Path) -> None:
+    make_source(tmp_path)
+    lines: list[dict[str, object]] = [
+        {"image": f"i{n:02d}.png", "prefix": "<CAPTION>", "suffix": text} for n in range(12) for text in ("a", "b", "b")
+    ]
+    write_lines_of(tmp_path / "a.jsonl", lines)
+    summary = ingest(tmp_path / "a.jsonl", tmp_path / "images", None, tmp_path / "d", "image")
+    assert (summary.samples, {flag.kind for flag in summary.flags}) == (24, {"repeated-row"})
+    samples = load_dataset(tmp_path / "d").samples
+    assert len({sample.id for sample in samples}) == 24
+
+
+def test_lines_that_answer_a_questionnaire(tmp_path: Path) -> None:
+    make_source(tmp_path)
+    asked = Q1.partition("\n")[2]
+    lines: list[dict[str, object]] = [
+        {"image": f"i{n:02d}.png", "prefix": asked, "suffix": "Stomach, livr", "category": "thorax", "patient": n}
+        for n in range(12)
+    ]
+    write_lines_of(tmp_path / "a.jsonl", lines)
+    ingest(tmp_path / "a.jsonl", tmp_path / "images", "fetal8", tmp_path / "d", "column:patient")
+    first = load_dataset(tmp_path / "d").samples[0]
+    assert (first.question, first.suffix, first.category) == ("q1", "liver, stomach", "thorax")
+    write_lines_of(tmp_path / "a.jsonl", [lines[0] | {"prefix": "Shoe size?"}, lines[1] | {"category": "shoe"}])
+    with pytest.raises(CheckFailed) as error:
+        ingest(tmp_path / "a.jsonl", tmp_path / "images", "fetal8", tmp_path / "e", "column:patient")
+    assert [problem.kind for problem in error.value.problems] == ["unknown-question", "unknown-category"]
 
 
 def test_bad_lines_are_listed(tmp_path: Path) -> None:

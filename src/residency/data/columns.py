@@ -4,9 +4,8 @@ Matching is lenient (case, spaces, `Q3: Imaging Plane`, short headings, wordings
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rapidfuzz import fuzz
@@ -58,7 +57,7 @@ class Column:
 
 
 def match_columns(table: Table, questionnaire: Questionnaire) -> tuple[tuple[Column, ...], list[Problem]]:
-    """Return what each column of the table holds, and what is wrong with its headings."""
+    """Return what each column of the table holds, and what is wrong with its headings; of two alike one counts."""
     columns, problems = [], []
     for number, heading in sorted(table.headings.items()):
         column, problem = _match_heading(number, heading, questionnaire)
@@ -66,7 +65,12 @@ def match_columns(table: Table, questionnaire: Questionnaire) -> tuple[tuple[Col
         if problem:
             where = table.source(table.heading_row, number)
             problems.append(problem.model_copy(update={"source": where}))
-    return tuple(columns), problems + _repeated(table, columns)
+    repeated = _repeated(columns)
+    problems += [
+        Problem(kind="duplicate-heading", message=message, source=table.source(table.heading_row, column.number))
+        for column, message in repeated.items()
+    ]
+    return tuple(replace(c, role="kept", question=None) if c in repeated else c for c in columns), problems
 
 
 def name_from(columns: Sequence[Column], wanted: str) -> Column | None:
@@ -132,17 +136,14 @@ def match_question(heading: str, questions: Sequence[Question]) -> Question | No
     return ranked[0][1] if clear else None
 
 
-def _repeated(table: Table, columns: Sequence[Column]) -> list[Problem]:
-    """Return a problem for each heading, role or question that a table has twice."""
-    places: defaultdict[tuple[str, str], list[Column]] = defaultdict(list)
+def _repeated(columns: Sequence[Column]) -> dict[Column, str]:
+    """Return the columns that hold what one before them holds (heading, role or question), and what to say of each."""
+    firsts: dict[tuple[str, str], Column] = {}
+    repeated = {}
     for column in columns:
         what = column.question or (" ".join(split_words(column.heading)) if column.role == "kept" else column.role)
-        places[column.role, what].append(column)
-    problems = []
-    for (_, what), found in places.items():
-        for column in found[1:]:
-            first = column_letters(found[0].number)
-            message = f"`{' '.join(column.heading.split())}` holds {what}, as column {first} does"
-            place = table.source(table.heading_row, column.number)
-            problems.append(Problem(kind="duplicate-heading", message=message, source=place))
-    return problems
+        first = firsts.setdefault((column.role, what), column)
+        if first is not column:
+            heading = " ".join(column.heading.split())
+            repeated[column] = f"`{heading}` holds {what}, as column {column_letters(first.number)} does"
+    return repeated

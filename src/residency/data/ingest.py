@@ -201,7 +201,10 @@ def _gather(material: Material, frame: Frame) -> Gathered:
     gathered.problems[:0] = material.problems
     gathered.bad_rows += len(material.problems)
     read_samples(material.lines, frame, gathered)
-    settle_repeats(gathered)
+    free = [
+        question.id for question in frame.questionnaire.questions if question.type == "text" and not question.options
+    ]
+    settle_repeats(gathered, free if material.lines else ())
     add_unannotated(gathered, frame)
     return gathered
 

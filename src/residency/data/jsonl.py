@@ -102,6 +102,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
             gathered.bad_rows += 1
             continue
         group = _group(line, frame.group_by, image, problems)
+        category = _category(line, image, frame, categories, problems)
         answer, parts, suffix = _answer(line, question, frame, gathered, problems)
         if problems or group is None:
             gathered.problems += [p if p.source else p.model_copy(update={"source": line.source}) for p in problems]
@@ -118,7 +119,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
                 prefix=line.text("prefix"),
                 suffix=suffix,
                 group=group,
-                category=line.text("category") or folder_category(image, categories),
+                category=category,
                 question=question.id,
                 answer=answer,
                 parts=parts,
@@ -175,6 +176,18 @@ def _group(line: Line, group_by: str, image: ImageFile, problems: list[Problem])
     if group is None:
         problems.append(Problem(kind="no-group", message=message, source=line.source))
     return group
+
+
+def _category(line: Line, image: ImageFile, frame: Frame, categories: Lexicon, problems: list[Problem]) -> str | None:
+    written = line.text("category")
+    if not written or not categories.names:
+        return written or folder_category(image, categories)
+    found = categories.find(written, frame.layers)
+    if found is None:
+        message = f"`{written}` is no category of {frame.questionnaire.name}"
+        near = categories.near(written)
+        problems.append(Problem(kind="unknown-category", message=message, source=line.source, candidates=near))
+    return found.name if found else None
 
 
 def _answer(

@@ -1,7 +1,7 @@
 """What was gathered in, settled out: repeated answers, images without a row, images that are twins, a given split."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from residency.data.duplicates import Twin, find_twins, join_groups
@@ -12,41 +12,54 @@ from residency.errors import CheckFailed
 from residency.types import Problem, Sample, SplitName, Splits
 
 
-def settle_repeats(gathered: Gathered) -> None:
-    """Keep one of equal answers to a question; two that differ, by one annotator, are a problem of both their rows."""
-    kept: dict[tuple[str, str, str | None, str | None], Sample] = {}
-    annotators: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    conflicting = set()
+def settle_repeats(gathered: Gathered, free: Collection[str] = ()) -> None:
+    """Keep one of equal answers to a question; two that differ, by one annotator, are a problem of both their rows.
+
+    Questions in `free` (captions in lines) may have several answers. An image is of one group.
+    """
+    kept: dict[tuple[str | None, ...], Sample] = {}
+    group_of: dict[str, Sample] = {}
+    wrong = set()
     for sample in gathered.samples:
-        key = (sample.image, sample.prefix, sample.question, sample.annotator)
-        first = kept.setdefault(key, sample)
-        if sample.question and sample.suffix is not None:
-            annotators[sample.image, sample.question].add(sample.annotator or "someone")
-        if first is sample:
-            continue
+        several = sample.suffix if sample.question in free else None
+        first = kept.setdefault((sample.image, sample.prefix, sample.question, sample.annotator, several), sample)
+        owner = group_of.setdefault(sample.image, sample)
         name = sample.image.rpartition("/")[2]
-        kind, where = "repeated-row", gathered.flags
-        message = f"{name} {sample.question or ''} stands as in {first.source}"
-        if first.suffix != sample.suffix:
-            kind, where = "conflicting-answers", gathered.problems
+        if owner.group != sample.group:
+            message = f"{name} is of `{sample.group}` here, of `{owner.group}` in {owner.source}"
+            gathered.problems.append(Problem(kind="conflicting-group", message=message, source=sample.source))
+            wrong.add(sample.image)
+        elif first.suffix != sample.suffix:
             message = f"{name}: `{sample.suffix}` here, `{first.suffix}` in {first.source}, by the same annotator"
-        elif first.group != sample.group:
-            kind, where = "conflicting-group", gathered.problems
-            message = f"{name} is of `{sample.group}` here, of `{first.group}` in {first.source}"
-        if where is gathered.problems:
-            conflicting.add(sample.image)
-        where.append(Problem(kind=kind, message=message, source=sample.source))
-    gathered.bad_rows += len(conflicting)
+            gathered.problems.append(Problem(kind="conflicting-answers", message=message, source=sample.source))
+            wrong.add(sample.image)
+        elif first is not sample:
+            message = f"{name} {sample.question or ''} stands as in {first.source}"
+            gathered.flags.append(Problem(kind="repeated-row", message=message, source=sample.source))
+    gathered.bad_rows += len(wrong)
     answered = {sample.image for sample in kept.values() if sample.suffix is not None}
     gathered.samples[:] = [
         sample
         for sample in kept.values()
-        if sample.image not in conflicting and (sample.suffix is not None or sample.image not in answered)
+        if sample.image not in wrong and (sample.suffix is not None or sample.image not in answered)
     ]
-    for (image, question), names in annotators.items():
-        if len(names) > 1:
-            message = f"{image.rpartition('/')[2]} {question} was answered by {', '.join(sorted(names))}: all are kept"
-            gathered.flags.append(Problem(kind="two-annotators", message=message))
+    gathered.flags += _shared_images(gathered.samples)
+
+
+def _shared_images(samples: Sequence[Sample]) -> list[Problem]:
+    """Flag questions about one image that several annotators answered; all their answers are kept."""
+    annotators: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for sample in samples:
+        if sample.question and sample.suffix is not None:
+            annotators[sample.image, sample.question].add(sample.annotator or "someone")
+    return [
+        Problem(
+            kind="two-annotators",
+            message=f"{image.rpartition('/')[2]} {question} was answered by {', '.join(sorted(names))}: all are kept",
+        )
+        for (image, question), names in annotators.items()
+        if len(names) > 1
+    ]
 
 
 def add_unannotated(gathered: Gathered, frame: Frame) -> None:

@@ -61,16 +61,13 @@ class ImageIndex:
         self.images = {image.name: image for image in images}
         self.problems = tuple(problems)
         self._bad = {problem.source.file: problem for problem in self.problems if problem.source}
-        self._by: tuple[defaultdict[str, list[str]], ...] = tuple(defaultdict(list) for _ in _LEVELS)
-        for name in (*self.images, *self._bad):
-            for keys, level in zip(self._by, _LEVELS, strict=True):
-                keys[level(PurePosixPath(name).name)].append(name)
+        self._by: dict[int, defaultdict[str, list[str]]] = {}
 
     def find(self, written: str, hint: str | None = None) -> ImageFile | Problem:
         """Return the image meant by a written name, or what is wrong; `hint` is a folder that settles equal names."""
         wanted = PurePosixPath(written.strip().replace("\\", "/"))
-        for keys, level in zip(self._by, _LEVELS, strict=True):
-            hits = keys.get(level(wanted.name), [])
+        for number, level in enumerate(_LEVELS):
+            hits = self._names(number).get(level(wanted.name), [])
             if len(hits) > 1:
                 hits = _closest(hits, wanted, hint)
             if len(hits) == 1:
@@ -81,6 +78,14 @@ class ImageIndex:
                 return Problem(kind="ambiguous-image", message=message, candidates=tuple(sorted(hits)[:3]))
         message = f"no image `{written}` in {self.root}"
         return Problem(kind="missing-image", message=message, candidates=self._near(wanted.name))
+
+    def _names(self, number: int) -> defaultdict[str, list[str]]:
+        """Return the images' names by what one level of leniency leaves of them; most sheets need the first alone."""
+        if number not in self._by:
+            names = self._by.setdefault(number, defaultdict(list))
+            for name in (*self.images, *self._bad):
+                names[_LEVELS[number](name.rpartition("/")[2])].append(name)
+        return self._by[number]
 
     def _near(self, name: str) -> tuple[str, ...]:
         from rapidfuzz import process

@@ -7,9 +7,11 @@ import yaml
 
 from residency.config import dump_recipe, known_keys, load_recipe
 from residency.errors import UserError
+from residency.questionnaire import dump_questionnaire, load_questionnaire, read_questionnaire
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+QUESTIONNAIRES = sorted((ROOT / "recipes").glob("*.questionnaire.yaml"))
+RECIPES = sorted(set((ROOT / "recipes").glob("*.yaml")) - set(QUESTIONNAIRES))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -18,6 +20,12 @@ def test_every_shipped_recipe_is_valid_and_round_trips(path: Path, tmp_path: Pat
     copy = tmp_path / "config.yaml"
     copy.write_text(dump_recipe(recipe))
     assert load_recipe(copy) == recipe
+
+
+@pytest.mark.parametrize("path", QUESTIONNAIRES, ids=lambda path: path.stem)
+def test_every_questionnaire_beside_a_recipe_is_valid_and_round_trips(path: Path) -> None:
+    questionnaire = load_questionnaire(str(path))
+    assert read_questionnaire(dump_questionnaire(questionnaire), path.name) == questionnaire
 
 
 def test_overrides_reach_nested_keys_and_templates_stay_text() -> None:

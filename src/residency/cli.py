@@ -205,8 +205,10 @@ def evaluate(
         _tell(examination, True)
         return
     out_console.print(_score_table(examination))
-    out_console.print(examination.tallied.sentence(), markup=False)
-    out_console.print(f"next: residency report {run}", markup=False)
+    if "own" in examination.ran:
+        out_console.print(examination.tallied.sentence(), markup=False)
+    if run.is_dir():
+        out_console.print(f"next: residency report {run}", markup=False)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from residency.config import dump_recipe, known_keys, load_recipe
+from residency.demo import TRAIN, TUNE
 from residency.errors import UserError
 from residency.questionnaire import dump_questionnaire, load_questionnaire, read_questionnaire
 
@@ -26,6 +27,11 @@ def test_every_shipped_recipe_is_valid_and_round_trips(path: Path, tmp_path: Pat
 def test_every_questionnaire_beside_a_recipe_is_valid_and_round_trips(path: Path) -> None:
     questionnaire = load_questionnaire(str(path))
     assert read_questionnaire(dump_questionnaire(questionnaire), path.name) == questionnaire
+
+
+def test_the_demo_trains_by_the_shipped_recipe() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "fetal8-nano.yaml")
+    assert (recipe.tune, recipe.train) == (TUNE, TRAIN)
 
 
 def test_overrides_reach_nested_keys_and_templates_stay_text() -> None:

@@ -241,7 +241,7 @@ def _notes(own: Score | None, question: QuestionShown) -> list[str]:
         treated = {"number": "left out", "ordinal": "counted as the largest error"}.get(
             question.type, "counted as wrong"
         )
-        notes.append(f"{own.unparsed} could not be read, {treated}")
+        notes.append(f"{own.unparsed} not given or not readable, {treated}")
     if own.unscored > own.unparsed or (own.unscored and question.type != "number"):
         notes.append(f"{own.unscored} not scored")
     if own.note:

@@ -197,9 +197,7 @@ def test_candidates_are_scored_as_forward_scores_them(case: Case) -> None:
     texts = ["left side", "right side", "a much longer answer", ""]
     batch = encode(opened, case.samples[:2])
     with torch.no_grad():
-        scores = opened.family.score(
-            opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW), texts
-        )
+        scores = opened.family.score(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW), texts)
         for column, text in enumerate(texts):
             for row, sample in enumerate(case.samples[:2]):
                 total, _ = summed_loss(opened, [sample.model_copy(update={"suffix": text})])

@@ -14,7 +14,7 @@ LAYERS = (
     ("models",),
     ("predict",),
     ("evaluate",),
-    ("folder", "material", "preflight", "train", "exam", "pretrain"),
+    ("folder", "material", "preflight", "train", "watch", "exam", "pretrain"),
     ("report",),
     ("demo", "cli", "__main__"),
 )

@@ -97,7 +97,7 @@ def answer_samples(
     family, loaded = opened.family, opened.loaded
     questions = {question.id: question for question in questionnaire.questions} if questionnaire else {}
     loaded.model.eval()
-    for together in _by_images(samples, settings.batch_images):
+    for together in slice_images(samples, settings.batch_images):
         began = perf_counter()
         batch = family.encode(loaded, together, with_answers=False).to(loaded.device)
         regions_MND = family.see(loaded, batch.pixels_MCHW)
@@ -206,7 +206,7 @@ def mute_samples(samples: Sequence[Sample], seed: int) -> list[Sample]:
     return swapped
 
 
-def _by_images(samples: Sequence[Sample], images: int) -> Iterator[list[Sample]]:
+def slice_images(samples: Sequence[Sample], images: int) -> Iterator[list[Sample]]:
     """Yield the samples of `images` images at a time."""
     ordered = sorted(samples, key=lambda sample: sample.image)
     runs = [list(run) for _, run in groupby(ordered, key=lambda sample: sample.image)]

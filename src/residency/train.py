@@ -1,37 +1,34 @@
 """Train a run: a recipe in, a folder out that holds the adapter, its proof, its curves and its predictions."""
 
-import json
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import numpy as np
 import torch
 import transformers
 from PIL import Image
-from rich.progress import Progress
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from residency.config import Recipe
 from residency.data.batches import Draw, ImageBatches
 from residency.data.dataset import load_dataset
 from residency.evaluate.measure import validation_score
-from residency.files import write_json, write_text
+from residency.files import write_json
 from residency.folder import check_folder, claim_folder, last_checkpoint, saving
 from residency.losses import caption_loss
 from residency.material import Material, gather_material
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.family import Batch, part_of
 from residency.models.registry import Opened, open_model
-from residency.predict import Asked, Candidates, answer_samples, candidates_of
+from residency.predict import Asked, Candidates, answer_samples, candidates_of, slice_images
 from residency.preflight import require_lengths, require_passed, run_preflight
 from residency.progress import open_bar
 from residency.types import Record, Sample
 from residency.ultrasound.augment import augment_image
+from residency.watch import Interrupt, KeepBest, ShowProgress, best_validation, heeding_interrupt
 
 
 class Trained(Record):
@@ -71,7 +68,7 @@ def train_run(recipe: Recipe, run: Path, fold: int, say: Callable[[str], None]) 
     else:
         say(f"  goes on from {checkpoint.name}")
     trainer = RunTrainer(opened, recipe, run, material)
-    with open_bar() as bar, _stopping_at_interrupt(trainer):
+    with open_bar() as bar, heeding_interrupt(trainer.interrupt):
         trainer.add_callback(ShowProgress(say, bar))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _finish(trainer, run)
@@ -86,13 +83,15 @@ class RunTrainer(Trainer):
     def __init__(self, opened: Opened, recipe: Recipe, run: Path, material: Material) -> None:
         self.opened, self.recipe, self.run_folder, self.material = opened, recipe, run, material
         self.candidates: dict[str, Candidates] = candidates_of(material.questionnaire, material.train)
-        self.interrupted = False
+        self.interrupt = Interrupt()
         super().__init__(
             model=opened.loaded.model,
             args=_arguments(recipe, run),
             train_dataset=Draws(material.train),
             eval_dataset=Draws(material.val),
-            callbacks=[KeepBest(self)],
+            callbacks=[
+                KeepBest(run / "metrics.jsonl", self.save_adapter, recipe.train.patience, self.interrupt),
+            ],
         )
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         self.remove_callback(transformers.trainer_callback.ProgressCallback)
@@ -158,7 +157,7 @@ class RunTrainer(Trainer):
         opened, settings = self.opened, self.recipe.predict
         opened.loaded.model.eval()
         total = count = 0.0
-        for rows in _image_slices(self.material.val, settings.batch_images):
+        for rows in slice_images(self.material.val, settings.batch_images):
             batch = opened.family.encode(opened.loaded, rows, with_answers=True).to(opened.loaded.device)
             assert batch.labels_BT is not None
             output = opened.family.forward(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW))
@@ -207,62 +206,6 @@ class Draws:
         return self.samples[draw.row], draw.seed
 
 
-class KeepBest(TrainerCallback):
-    """Writes metrics.jsonl, keeps the adapter of the best validation score, stops when it grows no more.
-
-    All it knows it reads from the trainer's log, which checkpoints carry; so a resumed run decides alike.
-    """
-
-    def __init__(self, trainer: RunTrainer) -> None:
-        self.trainer, self.metrics = trainer, trainer.run_folder / "metrics.jsonl"
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Begin metrics.jsonl with what the checkpoint remembers: lines after it, of a run cut off, go."""
-        write_text(self.metrics, "".join(_metric_line(entry) for entry in state.log_history))
-
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Add the newest line."""
-        with saving(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(_metric_line(state.log_history[-1]))
-
-    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Keep the adapter if it is the best so far, save a checkpoint, and stop when patience is at its end."""
-        scored = [entry for entry in state.log_history if "eval_score" in entry]
-        if scored:
-            best = max(scored, key=lambda entry: entry["eval_score"])
-            if best is scored[-1]:
-                self.trainer.save_adapter()
-            if len(scored) - 1 - scored.index(best) >= self.trainer.recipe.train.patience:
-                control.should_training_stop = True
-        control.should_save = True
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """After Ctrl-C, end with this step and save it."""
-        if self.trainer.interrupted:
-            control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
-
-
-class ShowProgress(TrainerCallback):
-    """A bar over the steps where a terminal looks on, and a line for each validation."""
-
-    def __init__(self, say: Callable[[str], None], bar: Progress) -> None:
-        self.say, self.bar = say, bar
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Set the bar where the run begins, or goes on."""
-        self.task = self.bar.add_task("training", total=state.max_steps, completed=state.global_step)
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Move the bar."""
-        self.bar.update(self.task, completed=state.global_step)
-
-    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any, **_: Any) -> None:
-        """Tell an epoch's validation."""
-        score = f", score {metrics['eval_score']:.3f}" if "eval_score" in metrics else ""
-        self.say(f"  epoch {state.epoch:.0f}: validation loss {metrics['eval_loss']:.3f}{score}")
-
-
 def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
     settings = recipe.train
     return TrainingArguments(
@@ -301,9 +244,8 @@ def _precision(recipe: Recipe) -> str:
 
 
 def _finish(trainer: RunTrainer, run: Path) -> Trained:
-    scored = [entry for entry in trainer.state.log_history if "eval_score" in entry]
-    best = max(scored, key=lambda entry: entry["eval_score"], default=None)
-    finished = not trainer.interrupted
+    best = best_validation(trainer.state)
+    finished = not trainer.interrupt.asked
     if finished:
         if best is None:
             trainer.save_adapter()
@@ -314,38 +256,7 @@ def _finish(trainer: RunTrainer, run: Path) -> Trained:
     return Trained(
         run=str(run),
         steps=trainer.state.global_step,
-        best_score=best and best["eval_score"],
-        best_step=best and best["step"],
+        best_score=best["eval_score"] if best else None,
+        best_step=best["step"] if best else None,
         stopped="interrupted" if not finished else "no better validation" if early else "done",
     )
-
-
-class _stopping_at_interrupt:  # noqa: N801 - a context manager, named for how it reads
-    """Ctrl-C ends the training after the step in hand, with a checkpoint; a second one ends it at once."""
-
-    def __init__(self, trainer: RunTrainer) -> None:
-        self.trainer = trainer
-
-    def __enter__(self) -> None:
-        def stop(signum: int, frame: FrameType | None) -> None:
-            if self.trainer.interrupted:
-                raise KeyboardInterrupt
-            self.trainer.interrupted = True
-
-        self.before = signal.signal(signal.SIGINT, stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
-
-
-def _metric_line(entry: dict[str, Any]) -> str:
-    return json.dumps({key.replace("eval_", "val_"): value for key, value in entry.items()}) + "\n"
-
-
-def _image_slices(samples: Sequence[Sample], images: int) -> Iterator[list[Sample]]:
-    by_image: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_image.setdefault(sample.image, []).append(sample)
-    groups = list(by_image.values())
-    for first in range(0, len(groups), images):
-        yield [sample for group in groups[first : first + images] for sample in group]

@@ -147,7 +147,7 @@ def _silence(answers: Sequence[Answered]) -> Iterator[Warned]:
     if silent:
         yield Warned(
             kind="unparsed",
-            message=f"Answers that the tuned model did not give, or that could not be read: {_listed(silent)}. A missing number is left "
+            message=f"Answers not given by the tuned model, or unreadable: {_listed(silent)}. A missing number is left "
             "out of the error, a missing rank counts as the largest error, all else counts as wrong.",
         )
 

@@ -49,7 +49,7 @@ def read_jsonl(path: Path, split: SplitName | None = None) -> tuple[list[Line], 
         UserError: the file cannot be opened.
     """
     lines, problems = [], []
-    for number, text in enumerate(decode_text(read_source(path)).splitlines(), 1):
+    for number, text in enumerate(decode_text(read_source(path)).split("\n"), 1):
         if not text.strip():
             continue
         place = Source(file=str(path), cell=f"line {number}")

@@ -38,8 +38,10 @@ def count_answers(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
         for id, value in ((sample.question, sample.answer), *sample.parts.items()):
             if isinstance(value, Quantity):
                 numbers[id, value.unit].append(value.value)
+            elif isinstance(value, tuple):
+                counts[id].update(value)
             else:
-                counts[id].update(value if isinstance(value, tuple) else (value,))
+                counts[id][value] += 1
     ranked = {id: dict(sorted(count.items(), key=lambda item: (-item[1], item[0]))) for id, count in counts.items()}
     binned = {id: _bin_numbers(values, unit) for (id, unit), values in numbers.items()}
     return dict(sorted((ranked | binned).items()))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,7 +39,9 @@ class Gathered:
     changes: list[Change] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     cells: int = 0
-    wordings: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    wordings: defaultdict[str, defaultdict[str, Counter[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(Counter))
+    )
     """Question -> canonical text -> how often each wording of it was written."""
     seen: set[str] = field(default_factory=set)
     """Names of images that some row, good or bad, speaks of."""
@@ -49,7 +51,7 @@ class Gathered:
 
     def note(self, source: Source, question: str, before: str, after: str, layers: Collection[Layer]) -> None:
         """Log how an answer was written and what it became."""
-        self.wordings.setdefault(question, {}).setdefault(after, Counter())[before] += 1
+        self.wordings[question][after][before] += 1
         if before != after:
             used = tuple(layer for layer in LAYERS if layer in layers) or ("space",)
             self.changes.append(Change(source=source, question=question, before=before, after=after, layers=used))

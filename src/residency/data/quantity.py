@@ -29,6 +29,7 @@ _AGES = (
 _WEEKS_ONLY = re.compile(rf"(\d+(?:[.,]\d+)?)\s*(?:completed\s*)?{_WEEK}?", re.I)
 _DAYS_ONLY = re.compile(rf"(\d+)\s*{_DAY}", re.I)
 _RANGE = re.compile(rf"(\d+)\s*{_WEEK}?\s*(?:-|to|until|bis)\s*(\d+)\s*{_WEEK}?", re.I)
+_PLAIN = str.maketrans("‐‑‒–—−’", "------'")
 _UNIT_WORDS = ("weeks", "days")
 _TIMESTAMP = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ T]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?Z?"
@@ -38,9 +39,7 @@ _TIMESTAMP = re.compile(
 
 def plain_text(text: str) -> str:
     """Return text with one kind of dash, quote and width, one space, no space around it."""
-    text = normalize("NFKC", text)
-    text = re.sub(r"[‐‑‒–—−]", "-", text)
-    return re.sub(r"\s+", " ", text.replace("’", "'")).strip()
+    return " ".join(normalize("NFKC", text).translate(_PLAIN).split())
 
 
 def is_timestamp(text: str) -> bool:

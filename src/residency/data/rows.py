@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, time, timedelta
-from typing import Any
+from functools import lru_cache
 
 from residency.data.columns import Column, by_role, match_columns, name_from
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
@@ -129,32 +129,35 @@ class _TableReader:
             return []
         annotator = self._text(cells, "annotator") or None
         texts = ((role, self._text(cells, role)) for role in _ATTRIBUTES)
-        shared: dict[str, Any] = {
-            "image": self.frame.image_path(image),
-            "group": group,
-            "category": category,
-            "annotator": annotator,
-            "attributes": {role: text for role, text in texts if text},
-            "columns": self._kept(number, cells),
-            "spacing_mm": spacing,
-            "sha256": image.sha256,
-        }
+        bare = Sample(
+            id=image.name,
+            image=self.frame.image_path(image),
+            prefix="",
+            group=group,
+            category=category,
+            annotator=annotator,
+            attributes={role: text for role, text in texts if text},
+            columns=self._kept(number, cells),
+            spacing_mm=spacing,
+            sha256=image.sha256,
+            source=self.table.source(number, self.roles["image"].number),
+        )
         ending = f":{annotator}" if annotator else ""
-        samples = [
-            Sample(
-                id=f"{image.name}:{question.id}{ending}",
-                prefix=question.wording,
-                suffix=text,
-                question=question.id,
-                answer=parsed.answer,
-                parts=parsed.parts,
-                source=place,
-                **shared,
+        # Copies: what a row's answers share is validated once.
+        return [
+            bare.model_copy(
+                update={
+                    "id": f"{image.name}:{question.id}{ending}",
+                    "prefix": question.wording,
+                    "suffix": text,
+                    "question": question.id,
+                    "answer": parsed.answer,
+                    "parts": parsed.parts,
+                    "source": place,
+                }
             )
             for question, parsed, text, place in filter(None, answers)
-        ]
-        place = self.table.source(number, self.roles["image"].number)
-        return samples or [Sample(id=image.name, prefix="", source=place, **shared)]
+        ] or [bare]
 
     def _flag_lost(self) -> None:
         """Flag cells of kept columns that carry no plain value: they are left out, their rows are not."""
@@ -227,13 +230,13 @@ class _TableReader:
             text = self._text(cells, role)
             if not text:
                 continue
-            read = [read_numbers(piece) for piece in re.split(r"\s*[x×;*]\s*|\s+|\\", text.removesuffix("mm").strip())]
-            if not all(len(numbers) == 1 and 0 < numbers[0] < 10 for numbers in read) or len(read) > 2:
+            read = _pixel_sizes(text)
+            if not read:
                 place = self.table.source(number, self.roles[role].number)  # type: ignore[index]
                 message = f"`{text}` is no pixel size in mm (0 to 10)"
                 problems.append(Problem(kind="bad-spacing", message=message, source=place))
                 return None
-            values += [numbers[0] for numbers in read]
+            values += read
         return (values[0], values[-1]) if values else None
 
     def _kept(self, number: int, cells: Mapping[int, Value]) -> dict[str, str]:
@@ -261,3 +264,11 @@ class _TableReader:
             return None
         notes.append((place, reader.question.id, written, after, parsed.layers))
         return reader.question, parsed, after, place
+
+
+@lru_cache(maxsize=4096)
+def _pixel_sizes(text: str) -> tuple[float, ...]:
+    """Return the one or two sizes of a pixel in mm that text holds, or none if it holds anything else."""
+    read = [read_numbers(piece) for piece in re.split(r"\s*[x×;*]\s*|\s+|\\", text.removesuffix("mm").strip())]
+    clear = len(read) <= 2 and all(len(numbers) == 1 and 0 < numbers[0] < 10 for numbers in read)
+    return tuple(numbers[0] for numbers in read) if clear else ()

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 from residency.errors import UserError
 from residency.types import Problem, Source
+
+if TYPE_CHECKING:
+    from residency.data.book import BookSheet
 
 Value = str | int | float | bool | datetime | date | time | timedelta
 BOOKS = (".xlsx", ".xlsm")
@@ -116,8 +120,8 @@ def cell_text(value: Value | None) -> str:
 
 
 def _read_book(path: Path, data: bytes) -> list[Table]:
-    """Read a workbook's visible sheets; formulas stay formulas, so that each can be listed."""
-    import openpyxl
+    """Read a workbook's sheets; formulas stay formulas, so that each can be listed."""
+    from residency.data.book import read_book
 
     if data.startswith(_OLE):
         raise UserError(f"{path} is locked by a password, or an old Excel format", do="save it as .xlsx without one")
@@ -125,28 +129,30 @@ def _read_book(path: Path, data: bytes) -> list[Table]:
         unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(data)).infolist())
         if unpacked > MAX_UNPACKED:
             raise UserError(f"{path} unpacks to {unpacked >> 20} MiB", allowed=f"up to {MAX_UNPACKED >> 20} MiB")
-        book = openpyxl.load_workbook(io.BytesIO(data), keep_links=False)
+        return [_read_grid(path, title, sheet) for title, sheet in read_book(data)]
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError, ParseError) as error:
         raise UserError(f"{path} is no workbook, or a damaged one", found=error, do="open and save it again") from None
-    grids = []
-    for sheet in book.worksheets:
-        values: defaultdict[int, dict[int, Value]] = defaultdict(dict)
-        faults: dict[tuple[int, int], Problem] = {}
-        table = Table(str(path), sheet.title, 0, {}, [], faults)
-        for (row, column), cell in sheet._cells.items():
-            if cell.value is None or (isinstance(cell.value, str) and not cell.value.strip()):
-                continue
-            value = cell.value
-            values[row][column] = value if isinstance(value, _KINDS) else str(value)
-            if cell.data_type in ("f", "e"):
-                faults[row, column] = _bad_cell(table, row, column, cell.data_type, value)
-        for area in sheet.merged_cells.ranges:
-            for row, column in area.cells:
-                message = f"cells {area.coord} are merged: whose value it is cannot be told"
-                faults[row, column] = Problem(kind="merged", message=message, source=table.source(row, column))
-        table.rows.extend(sorted(values.items()))
-        grids.append(table)
-    return grids
+
+
+def _read_grid(path: Path, title: str, sheet: "BookSheet") -> Table:
+    """Return a sheet's cells as they stand, headings not yet found; of a merged area the first cell keeps its value."""
+    values: defaultdict[int, dict[int, Value]] = defaultdict(dict)
+    faults: dict[tuple[int, int], Problem] = {}
+    table = Table(str(path), title, 0, {}, [], faults)
+    for row, column, value, kind in sheet.cells():
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        values[row][column] = value if isinstance(value, _KINDS) else str(value)
+        if kind in ("f", "e"):
+            faults[row, column] = _bad_cell(table, row, column, kind, value)
+    for area in sheet.merged():
+        for row, column in area.cells:
+            message = f"cells {area.coord} are merged: whose value it is cannot be told"
+            faults[row, column] = Problem(kind="merged", message=message, source=table.source(row, column))
+            if (row, column) != (area.min_row, area.min_col) and row in values:
+                values[row].pop(column, None)
+    table.rows.extend((row, cells) for row, cells in sorted(values.items()) if cells)
+    return table
 
 
 def _bad_cell(table: Table, row: int, column: int, kind: str, value: object) -> Problem:

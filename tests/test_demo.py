@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from residency.demo import run_demo
+from residency.errors import UserError
 from tests.documents import ROOT
 
 WEIGHTS = ROOT / "src" / "residency" / "models" / "nano" / "weights" / "model.safetensors"
@@ -29,5 +31,13 @@ def test_the_demo_ends_with_a_report_and_says_what_it_found(tmp_path: Path) -> N
     assert "FAILED" not in done.stderr
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4 * GIGABYTE
     again = subprocess.run(command, cwd=tmp_path, env=os.environ | OFFLINE, capture_output=True, text=True)
-    assert again.returncode == 2
-    assert "not empty" in again.stderr
+    assert again.returncode == 0
+    assert "trained already" in again.stderr
+    assert json.loads(again.stdout)["finding"] == told["finding"]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        run_demo(tmp_path, quick=True, say=print)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

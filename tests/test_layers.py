@@ -16,7 +16,7 @@ LAYERS = (
     ("evaluate",),
     ("folder", "material", "preflight", "train", "watch", "exam", "pretrain"),
     ("report",),
-    ("demo", "cli", "__main__"),
+    ("demo", "tell", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

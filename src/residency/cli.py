@@ -1,19 +1,15 @@
 """The `residency` command: arguments in, one call each, and what it did, wrote, and what comes next out."""
 
-import json
-import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from pydantic import TypeAdapter
-from rich.console import Console
-from rich.table import Column, Table
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.errors import UserError
-from residency.types import MODES, Mode, Score, SplitName
+from residency.tell import out_console, say, score_table, stop, tell
+from residency.types import MODES, Mode, SplitName
 
 if TYPE_CHECKING:
     from residency.data.wording import Layer
@@ -36,9 +32,6 @@ No data at hand: `residency demo` does all of it on simulated studies, offline.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-PIPED_WIDTH = 160
-out_console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-error_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -54,7 +47,7 @@ def demo(
     """Do the whole job on simulated studies, offline, with the embedded model: studies to report."""
     from residency.demo import run_demo
 
-    _tell(run_demo(out, quick=quick, say=_say), as_json, lines=("report",))
+    tell(run_demo(out, quick=quick, say=say), as_json, lines=("finding", "report"))
 
 
 @app.command()
@@ -76,7 +69,7 @@ def phantom(
 
     summary = write_phantom(out, patients=patients, seed=seed, site=site, messy=messy, size=size)
     sheet = f"--sheet {out}/answers.xlsx --images {out}/images --questionnaire fetal8 --group-by column:Patient"
-    _tell(summary, as_json, next=f"residency ingest {sheet} --out dataset")
+    tell(summary, as_json, next=f"residency ingest {sheet} --out dataset")
 
 
 @app.command()
@@ -119,7 +112,7 @@ def ingest(
         resplit=resplit,
         replace_old=replace,
     )
-    _tell(summary, as_json)
+    tell(summary, as_json)
 
 
 @app.command()
@@ -128,7 +121,7 @@ def audit(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")], as
     from residency.data.audit import audit_dataset
 
     told = ("images", "annotated_images", "samples", "groups", "folds", "unreadable", "twins", "defects", "warnings")
-    _tell(audit_dataset(dataset), as_json, next=f"residency train RECIPE data={dataset}", lines=told)
+    tell(audit_dataset(dataset), as_json, next=f"residency train RECIPE data={dataset}", lines=told)
     if not as_json:
         out_console.print(f"page: {dataset / 'audit.html'}", markup=False)
 
@@ -151,13 +144,13 @@ def train(
     done = f"residency evaluate {asked.out / asked.name}"
     results = []
     for fold, run in run_folders(asked):
-        _say(f"{run}: fold {fold}")
-        results.append(examine_fold(asked, run, fold, say=_say))
+        say(f"{run}: fold {fold}")
+        results.append(examine_fold(asked, run, fold, say=say))
         if results[-1].predicted is None:
-            _say(f"interrupted; a checkpoint is kept. Go on with: residency train {recipe} {' '.join(overrides or [])}")
+            say(f"interrupted; a checkpoint is kept. Go on with: residency train {recipe} {' '.join(overrides or [])}")
             raise typer.Exit(130)
-    folds = {"folds": [json.loads(result.model_dump_json()) for result in results]}
-    _tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
+    folds = {"folds": [result.model_dump(mode="json") for result in results]}
+    tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
 
 
 @app.command()
@@ -187,7 +180,7 @@ def predict(
     else:
         result = predict_model(model, data, out or Path("predictions"), split)
     elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
-    _tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
+    tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
 
 
 @app.command()
@@ -202,9 +195,9 @@ def evaluate(
 
     examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data, split=split)
     if as_json:
-        _tell(examination, True)
+        tell(examination, True)
         return
-    out_console.print(_score_table(examination))
+    out_console.print(score_table(examination))
     if "own" in examination.ran:
         out_console.print(examination.tallied.sentence(), markup=False)
     if run.is_dir():
@@ -221,7 +214,7 @@ def report(
 
     page = write_report(run)
     written = {"report": str(page)} | ({"card": str(write_card(run))} if (run / "adapter").is_dir() else {})
-    _tell(written, as_json, next=f"open {page} in a browser")
+    tell(written, as_json, next=f"open {page} in a browser")
 
 
 @app.command()
@@ -235,7 +228,7 @@ def pretrain(
     """Train the embedded model from nothing on simulated studies (hours, or minutes on a GPU)."""
     from residency.pretrain.nano import Pretraining, pretrain_nano
 
-    _tell(pretrain_nano(studies, out, Pretraining(steps=steps, seed=seed)), as_json)
+    tell(pretrain_nano(studies, out, Pretraining(steps=steps, seed=seed)), as_json)
 
 
 def _version(value: bool) -> None:
@@ -251,11 +244,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def _say(line: str) -> None:
-    """Tell a person: on standard error, so that --json keeps standard output to itself."""
-    error_console.print(line, markup=False)
 
 
 def _read_ratios(text: str) -> tuple[float, float, float]:
@@ -279,62 +267,16 @@ def _read_layers(text: str) -> "tuple[Layer, ...]":
     return tuple(layer for layer in LAYERS if layer in named)
 
 
-def _tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[str, ...] = ()) -> None:
-    """Print a result: as JSON, or a line for each field that says something, and the command that comes next."""
-    values = TypeAdapter(type(result)).dump_python(result, mode="json", by_alias=True)
-    if as_json:
-        sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-        return
-    next = values.pop("next_command", next)
-    for key, value in values.items():
-        if value not in (None, (), [], {}) and (not lines or key in lines):
-            out_console.print(f"{key.replace('_', ' ')}: {_short(value)}", markup=False)
-    if next:
-        out_console.print(f"next: {next}", markup=False)
-
-
-def _score_table(examination: Any) -> Table:
-    """Return the primary score of each question with its interval, beside base, blind and the floors."""
-    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn")
-    primary = {q.id: q.metric for q in examination.questions}
-    found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
-    heads = ["question", "score", columns[0], "95% interval", *columns[1:]]
-    table = Table(*(Column(head, overflow="fold", no_wrap=head != "score") for head in heads), box=None)
-    for question in examination.questions:
-        own, *others = (found.get((question.id, name)) for name in columns)
-        interval = "-" if own is None or own.low is None else f"[{own.low:.2f}, {own.high:.2f}]"
-        table.add_row(question.id, question.metric, _score_cell(own), interval, *map(_score_cell, others))
-    return table
-
-
-def _score_cell(score: Score | None) -> str:
-    return "-" if score is None or score.value is None else f"{score.value:.2f}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        shown = [_short(item) for item in value[:8]]
-        return "\n  " + "\n  ".join(shown) + (f"\n  and {len(value) - 8} more" if len(value) > 8 else "")
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
-    return str(value)
-
-
 def main() -> None:
     """Run the command; a user's error is told in words, with exit code 1 (a check) or 2 (the call)."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     try:
         app()
     except UserError as error:
-        _stop(error)
+        stop(error)
     except OSError as error:
         if error.errno is None:  # not the system's, so not the user's to mend
             raise
         what = f"{error.filename or 'a file'} cannot be read or written"
         do = "free some space, or ask for the right to it; then give the same command again"
-        _stop(UserError(what, found=error.strerror, do=do, exit_code=1))
-
-
-def _stop(error: UserError) -> NoReturn:
-    error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
-    raise SystemExit(error.exit_code)
+        stop(UserError(what, found=error.strerror, do=do, exit_code=1))

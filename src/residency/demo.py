@@ -34,19 +34,23 @@ class Demonstrated(Record):
 def run_demo(out: Path, *, quick: bool, say: Callable[[str], None]) -> Demonstrated:
     """Simulate a hospital whose machines, wording and prevalence the embedded model never saw; tune, examine, report.
 
+    A demo that was cut off goes on; one that is done is examined anew.
+
     Raises:
-        UserError: the folder exists and is not empty.
+        UserError: the folder holds something else.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty", do="choose another folder with --out, or remove it")
     studies, dataset = out / "studies", out / "dataset"
+    begun = (studies / "truth.jsonl").is_file()
+    if not begun and out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty", do="choose another folder with --out, or remove it")
     each, patients = (12, 60) if quick else (IMAGES_EACH, PATIENTS)
     say(f"1/5 simulated studies from a hospital that the model never saw: {studies}")
-    write_phantom(
-        studies, patients=patients, seed=SEED, site=HELD_OUT_SITE.name, annotate=dict.fromkeys(ANNOTATED, each)
-    )
+    if not begun:
+        annotate = dict.fromkeys(ANNOTATED, each)
+        write_phantom(studies, patients=patients, seed=SEED, site=HELD_OUT_SITE.name, annotate=annotate)
     say(f"2/5 answer sheet and images -> checked dataset: {dataset}")
-    ingest(studies / "answers.xlsx", studies / "images", "fetal8", dataset, "column:Patient", seed=SEED)
+    if not dataset.is_dir():
+        ingest(studies / "answers.xlsx", studies / "images", "fetal8", dataset, "column:Patient", seed=SEED)
     audit_dataset(dataset)
     train = TRAIN.model_copy(update={"epochs": 1}) if quick else TRAIN
     recipe = Recipe(name="demo", data=dataset, out=out / "runs", tune=TUNE, train=train)

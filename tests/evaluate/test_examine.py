@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made_run import make_run
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.errors import CheckFailed, UserError
 from residency.evaluate.examine import evaluate_file, evaluate_run, load_examination
@@ -14,6 +13,7 @@ from residency.evaluate.records import Examination, Mark
 from residency.evaluate.verdict import outcome_of
 from residency.files import read_lines, sha256_file, sha256_text, write_lines
 from residency.types import Fold, Prediction, Sample, Score, Splits
+from tests.made_run import make_run
 
 
 @pytest.fixture(scope="module")

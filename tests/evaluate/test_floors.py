@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from made_run import CATEGORIES
 from residency.data.dataset import load_dataset
 from residency.evaluate.floors import (
     likely_members,
@@ -12,6 +11,7 @@ from residency.evaluate.floors import (
     predict_majority,
 )
 from residency.types import Answer, AnswerSpec, Option, Quantity
+from tests.made_run import CATEGORIES
 
 NAMES = ("low", "medium", "good")
 CHOICE = AnswerSpec(id="q", type="choice", options=tuple(Option(name=name) for name in NAMES))

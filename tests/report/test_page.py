@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from made_run import make_run
 from residency import NOT_FOR_DIAGNOSIS
 from residency.config import dump_recipe, load_recipe
 from residency.data.dataset import Dataset, load_dataset, write_dataset
@@ -19,6 +18,7 @@ from residency.report.caution import gather_cautions
 from residency.report.page import write_report
 from residency.report.plain import answer_plainly
 from residency.types import Prediction
+from tests.made_run import make_run
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -1,11 +1,10 @@
-import sys
+"""What several suites share."""
+
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from made_run import make_run
+from tests.made_run import make_run
 
 
 @pytest.fixture(scope="session")

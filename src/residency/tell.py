@@ -1,0 +1,68 @@
+"""What a command tells: results in, lines for a person on the terminal or JSON for a program out."""
+
+import json
+import sys
+from typing import Any, NoReturn
+
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Column, Table
+
+from residency.errors import UserError
+from residency.types import Score
+
+PIPED_WIDTH = 160
+out_console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+error_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """Tell a person: on standard error, so that --json keeps standard output to itself."""
+    error_console.print(line, markup=False)
+
+
+def stop(error: UserError) -> NoReturn:
+    """Tell an error and end with its exit code."""
+    error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
+    raise SystemExit(error.exit_code)
+
+
+def tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[str, ...] = ()) -> None:
+    """Print a result: as JSON, or a line for each field that says something, and the command that comes next."""
+    values = TypeAdapter(type(result)).dump_python(result, mode="json", by_alias=True)
+    if as_json:
+        sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        return
+    next = values.pop("next_command", next)
+    for key, value in values.items():
+        if value not in (None, (), [], {}) and (not lines or key in lines):
+            out_console.print(f"{key.replace('_', ' ')}: {_short(value)}", markup=False)
+    if next:
+        out_console.print(f"next: {next}", markup=False)
+
+
+def score_table(examination: Any) -> Table:
+    """Return the primary score of each question with its interval, beside base, blind and the floors."""
+    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn")
+    primary = {q.id: q.metric for q in examination.questions}
+    found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
+    heads = ["question", "score", columns[0], "95% interval", *columns[1:]]
+    table = Table(*(Column(head, overflow="fold", no_wrap=head != "score") for head in heads), box=None)
+    for question in examination.questions:
+        own, *others = (found.get((question.id, name)) for name in columns)
+        interval = "-" if own is None or own.low is None else f"[{own.low:.2f}, {own.high:.2f}]"
+        table.add_row(question.id, question.metric, _score_cell(own), interval, *map(_score_cell, others))
+    return table
+
+
+def _score_cell(score: Score | None) -> str:
+    return "-" if score is None or score.value is None else f"{score.value:.2f}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        shown = [_short(item) for item in value[:8]]
+        return "\n  " + "\n  ".join(shown) + (f"\n  and {len(value) - 8} more" if len(value) > 8 else "")
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+    return str(value)

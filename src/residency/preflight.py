@@ -1,6 +1,7 @@
 """What is proved about a run before its first step: model, samples and recipe in, named checks with evidence out."""
 
 import copy
+import re
 import resource
 import sys
 from collections.abc import Sequence
@@ -141,34 +142,39 @@ def find_prompt_leak(
 def _leak_figures(
     prompts: Sequence[str], seen: Sequence[Sample], held_prompts: Sequence[str], held: Sequence[Sample]
 ) -> tuple[float, float]:
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    bag = CountVectorizer(token_pattern=r"(?u)\S+", binary=True)
-    words_train, words_val = bag.fit_transform(prompts), bag.transform(held_prompts)
+    """Return what the majority and what the prompt's words reach on the held samples."""
     if all(isinstance(sample.answer, Quantity) for sample in (*seen, *held)):
-        truth = np.array([_number(sample.answer) for sample in held])
-        known = np.array([_number(sample.answer) for sample in seen])
-        numbers_train, numbers_val = (_numbers_in(texts) for texts in (prompts, held_prompts))
-        floor = np.abs(truth - np.median(known)).mean()
-        if not floor:
-            return 0.0, 0.0
-        guessed = Ridge().fit(numbers_train, known).predict(numbers_val)
-        return 0.0, float(1 - np.abs(truth - guessed).mean() / floor)
-    labels = [_label(sample) for sample in seen]
-    truths = [_label(sample) for sample in held]
+        return 0.0, _reduced_error(prompts, seen, held_prompts, held)
+    labels, truths = [_label(sample) for sample in seen], [_label(sample) for sample in held]
     majority = max(sorted(set(labels)), key=labels.count)
     share = float(np.mean([truth == majority for truth in truths]))
     if len(set(labels)) < 2:
         return share, share
-    guesses = LogisticRegression(max_iter=500).fit(words_train, labels).predict(words_val)
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    bag = CountVectorizer(token_pattern=r"(?u)\S+", binary=True)
+    words = LogisticRegression(max_iter=500).fit(bag.fit_transform(prompts), labels)
+    guesses = words.predict(bag.transform(held_prompts))
     return share, float(np.mean([guess == truth for guess, truth in zip(guesses, truths, strict=True)]))
 
 
-def _numbers_in(texts: Sequence[str]) -> np.ndarray:
-    """Return the first number of each text, standardized by itself so that ridge is fair to small ones."""
-    import re
+def _reduced_error(
+    prompts: Sequence[str], seen: Sequence[Sample], held_prompts: Sequence[str], held: Sequence[Sample]
+) -> float:
+    """Return by what share ridge on a prompt's first number lowers the error of always answering the median."""
+    from sklearn.linear_model import Ridge
 
+    known, truth = (np.array([_number(sample.answer) for sample in samples]) for samples in (seen, held))
+    floor = np.abs(truth - np.median(known)).mean()
+    if not floor:
+        return 0.0
+    guessed = Ridge().fit(_first_numbers(prompts), known).predict(_first_numbers(held_prompts))
+    return float(1 - np.abs(truth - guessed).mean() / floor)
+
+
+def _first_numbers(texts: Sequence[str]) -> np.ndarray:
+    """Return the first number x of each text as [x, x^2, 1/x]: shape (N, 3)."""
     found = [re.search(r"\d+(?:\.\d+)?", text) for text in texts]
     values = np.array([[float(match[0]) if match else 0.0] for match in found])
     return np.hstack([values, values**2, 1 / (values + 1e-6)])

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from errno import EACCES, EPERM
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkdtemp
 from typing import IO, TypeVar
 
 from pydantic import ValidationError
@@ -46,6 +47,33 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             do="free some space, or choose another folder with --out",
             exit_code=1,
         ) from error
+
+
+@contextmanager
+def new_folder(out: Path, replace_old: bool) -> Iterator[Path]:
+    """Yield a hidden folder beside `out` that takes its name when the block ends without an error.
+
+    Raises:
+        UserError: the folder cannot be made (permission, no space); nothing is left behind.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if replace_old and out.is_dir():
+            old = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+            out.rename(old / out.name)
+            folder.rename(out)
+            shutil.rmtree(old)
+        else:
+            folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

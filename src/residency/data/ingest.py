@@ -1,8 +1,6 @@
 """A sheet (or lines, or a report folder) and images in, a checked dataset folder on disk out, or nothing at all."""
 
 import gc
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +21,7 @@ from residency.data.settle import add_unannotated, given_splits, join_twins, set
 from residency.data.split import RATIOS, make_splits
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed, UserError
-from residency.files import sha256_file, write_lines
+from residency.files import new_folder, sha256_file, write_lines
 from residency.types import Problem, Source
 
 
@@ -157,33 +155,6 @@ def paused_collector() -> Iterator[None]:
             gc.freeze()
             gc.enable()
             gc.unfreeze()
-
-
-@contextmanager
-def new_folder(out: Path, replace_old: bool) -> Iterator[Path]:
-    """Yield a hidden folder beside `out` that takes its name when the block ends without an error.
-
-    Raises:
-        UserError: the folder cannot be made (permission, no space); nothing is left behind.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
-    try:
-        yield folder
-        folder.chmod(0o755)
-        if replace_old and out.is_dir():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-            out.rename(old / out.name)
-            folder.rename(out)
-            shutil.rmtree(old)
-        else:
-            folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _check_out(out: Path, images: Path, replace_old: bool) -> None:

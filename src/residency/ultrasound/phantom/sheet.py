@@ -15,7 +15,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from residency.errors import UserError
-from residency.files import write_text, written_whole
+from residency.files import new_folder, write_text, written_whole
 from residency.progress import track
 from residency.questionnaire import load_questionnaire
 from residency.types import Quantity, Record
@@ -73,7 +73,7 @@ def write_phantom(
     """Write simulated studies to `out`; equal arguments but `workers` write equal files.
 
     Args:
-        out: a folder that does not exist or is empty.
+        out: a folder that does not exist or is empty; it appears whole, or not at all.
         patients: how many, each with one to six images.
         seed: of everything.
         site: one simulated hospital; None mixes the training sites.
@@ -88,18 +88,19 @@ def write_phantom(
     _check_call(out, patients, size, site, annotate)
     orders = order_images(patients, seed, site)
     answered = _choose_annotated(orders, annotate, seed)
-    truths, texts = [], []
-    for order, (truth, words) in zip(orders, _draw_all(orders, out, size, workers), strict=True):
-        truths.append(truth | {"annotated": order.name in answered})
-        texts.append(words if order.name in answered else dict.fromkeys(words, ""))
-    rows = [_row(order, truth, words) for order, truth, words in zip(orders, truths, texts, strict=True)]
-    defects = 0
-    if messy:
-        planted = plant_defects(rows, headings(), np.random.default_rng([seed, 77]))
-        rows, defects = planted.rows, len(planted.defects)
-        write_text(out / "defects.jsonl", "".join(defect.line() + "\n" for defect in planted.defects))
-    write_text(out / "truth.jsonl", "".join(json.dumps(truth, ensure_ascii=False) + "\n" for truth in truths))
-    _write_sheet(out / "answers.xlsx", rows)
+    with new_folder(out, replace_old=False) as folder:
+        truths, texts = [], []
+        for order, (truth, words) in zip(orders, _draw_all(orders, folder, size, workers), strict=True):
+            truths.append(truth | {"annotated": order.name in answered})
+            texts.append(words if order.name in answered else dict.fromkeys(words, ""))
+        rows = [_row(order, truth, words) for order, truth, words in zip(orders, truths, texts, strict=True)]
+        defects = 0
+        if messy:
+            planted = plant_defects(rows, headings(), np.random.default_rng([seed, 77]))
+            rows, defects = planted.rows, len(planted.defects)
+            write_text(folder / "defects.jsonl", "".join(defect.line() + "\n" for defect in planted.defects))
+        write_text(folder / "truth.jsonl", "".join(json.dumps(truth, ensure_ascii=False) + "\n" for truth in truths))
+        _write_sheet(folder / "answers.xlsx", rows)
     counts = {name: sum(order.category == name for order in orders) for name in CATEGORIES}
     return PhantomSummary(
         folder=str(out),

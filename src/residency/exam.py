@@ -1,7 +1,9 @@
 """Put a run to the test: a recipe or a run folder in, the test split's predictions in every way and the floors' out."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -211,15 +213,18 @@ def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Pat
     elif mode == "mute":
         samples = mute_samples(samples, seed)
     asked = Asked(exam.recipe.model if mode == "base" else exam.recipe.name, mode, exam.split, exam.fold)
-    questionnaire, settings = exam.dataset.questionnaire, exam.recipe.predict
-
-    def answer(waiting: Sequence[Sample]):  # type: ignore[no-untyped-def]
-        return answer_samples(opened, waiting, questionnaire, exam.candidates, asked, settings)
-
-    if mode == "base" and hasattr(opened.loaded.model, "disable_adapter"):
-        with opened.loaded.model.disable_adapter():
-            return write_predictions(path, samples, answer, mode)
-    return write_predictions(path, samples, answer, mode)
+    answer = partial(
+        answer_samples,
+        opened,
+        questionnaire=exam.dataset.questionnaire,
+        candidates=exam.candidates,
+        asked=asked,
+        settings=exam.recipe.predict,
+    )
+    model = opened.loaded.model
+    untuned = mode == "base" and hasattr(model, "disable_adapter")
+    with model.disable_adapter() if untuned else nullcontext():
+        return write_predictions(path, samples, answer, mode)
 
 
 @torch.inference_mode()

@@ -208,7 +208,7 @@ def _draw_tasks(studies: Studies, row: int, count: int, rng: np.random.Generator
 
 def _vary_images(pixels_MHW: np.ndarray, boxed_M: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
     """Turn and shift (not where boxes are asked for), change gain, depth gain, dynamic range and speckle; normalize."""
-    grey = torch.from_numpy(pixels_MHW).float().div(255).unsqueeze(1)
+    grey = _grey_levels(pixels_MHW)
     count, _, height, _ = grey.shape
     free = (~boxed_M).astype(np.float64)
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count)) * free
@@ -225,8 +225,18 @@ def _vary_images(pixels_MHW: np.ndarray, boxed_M: np.ndarray, rng: np.random.Gen
     )
     grey = grey.clamp(min=1e-4) ** torch.from_numpy(gamma_M).float()[:, None, None, None]
     grey = grey * torch.from_numpy(gain_MH).float()[:, None, :, None] * (1 + torch.from_numpy(noise))
+    return _normalize(grey.clamp(0, 1))
+
+
+def _grey_levels(pixels_MHW: np.ndarray) -> torch.Tensor:
+    """Return grey levels in [0, 1], shape (M, 1, H, W)."""
+    return torch.from_numpy(pixels_MHW).float().div(255).unsqueeze(1)
+
+
+def _normalize(grey_M1HW: torch.Tensor) -> torch.Tensor:
+    """Return what the tower is fed, (M, 3, H, W): grey as three channels, by ImageNet's mean and deviation."""
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (grey.clamp(0, 1) - mean) / deviation
+    return (grey_M1HW - mean) / deviation
 
 
 def _schedule(step: int, steps: int, warmup: int) -> float:
@@ -253,13 +263,12 @@ def _examine(loaded: Loaded, studies: Studies, held: np.ndarray) -> dict[str, fl
     right: dict[str, list[bool]] = {}
     for first in range(0, len(held), 32):
         rows = held[first : first + 32]
-        grey = torch.from_numpy(studies.pixels_NHW[rows]).float().div(255).unsqueeze(1)
-        mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-        regions_MND = FAMILY.see(loaded, ((grey - mean) / deviation).to(loaded.device))
+        pixels_MCHW = _normalize(_grey_levels(studies.pixels_NHW[rows]))
+        regions_MND = FAMILY.see(loaded, pixels_MCHW.to(loaded.device))
         for prompt in dict.fromkeys(prompt for row in rows for prompt in studies.texts[row] if prompt not in DRAWN):
             places = [place for place, row in enumerate(rows) if prompt in studies.texts[row]]
             samples = [Sample(id="", image="", prefix=prompt, group="") for _ in places]
-            batch = FAMILY.encode_texts(loaded, samples, grey, places, with_answers=False).to(loaded.device)
+            batch = FAMILY.encode_texts(loaded, samples, pixels_MCHW, places, with_answers=False).to(loaded.device)
             answers = FAMILY.generate(loaded, batch, regions_MND, max_new_tokens=96)
             truths = [studies.texts[rows[place]][prompt] for place in places]
             right.setdefault(prompt.split(":")[0], []).extend(

@@ -19,17 +19,16 @@ from residency.errors import MissingExtra
 from residency.files import sha256_file, write_json, write_text
 from residency.losses import caption_loss
 from residency.models.family import Loaded, ModelSpec
-from residency.models.nano.build import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, build_nano
+from residency.models.nano.build import IMAGE_SIZE, build_nano
 from residency.models.nano.family import Nano
 from residency.models.nano.tower import CHANNELS, NanoTower
 from residency.pretrain.card import write_card_text
 from residency.pretrain.studies import DETECTION, DRAWN, Studies, read_studies
+from residency.pretrain.vary import grey_levels, normalize, vary_images
 from residency.progress import track
 from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
 
-ROTATION, SHIFT = 8.0, 0.06
-"""Largest rotation in degrees and shift in shares of the side. Sizes stay, for answers tell millimetres."""
 SAVE_EVERY = 100
 FAMILY = Nano()
 
@@ -107,7 +106,7 @@ def _fit_tower(
         tower.learns_statistics = True
         tower.train()
         rows = rng.choice(train, settings.naming_images, replace=False)
-        pixels = _vary_images(studies.pixels_NHW[rows], np.zeros(len(rows), bool), rng)
+        pixels = vary_images(studies.pixels_NHW[rows], np.zeros(len(rows), bool), rng)
         if step < 0.8 * settings.naming_steps:
             pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
         seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
@@ -177,7 +176,7 @@ def _saying_loss(
     samples = [sample for tasks in drawn for sample in tasks]
     image_of = [place for place, tasks in enumerate(drawn) for _ in tasks]
     boxed = np.array([any(sample.prefix == DETECTION for sample in tasks) for tasks in drawn])
-    pixels_MCHW = _vary_images(studies.pixels_NHW[rows], boxed, rng)
+    pixels_MCHW = vary_images(studies.pixels_NHW[rows], boxed, rng)
     batch = FAMILY.encode_texts(loaded, samples, pixels_MCHW, image_of, with_answers=True).to(loaded.device)
     with torch.autocast(loaded.device.type, torch.bfloat16, enabled=loaded.device.type == "cuda"):
         seen = loaded.model.model.vision_tower(batch.pixels_MCHW.contiguous(memory_format=torch.channels_last))
@@ -206,39 +205,6 @@ def _draw_tasks(studies: Studies, row: int, count: int, rng: np.random.Generator
     ]
 
 
-def _vary_images(pixels_MHW: np.ndarray, boxed_M: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-    """Turn and shift (not where boxes are asked for), change gain, depth gain, dynamic range and speckle; normalize."""
-    grey = _grey_levels(pixels_MHW)
-    count, _, height, _ = grey.shape
-    free = (~boxed_M).astype(np.float64)
-    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count)) * free
-    shift = rng.uniform(-2 * SHIFT, 2 * SHIFT, (count, 2)) * free[:, None]
-    rows = [[np.cos(angle), -np.sin(angle), shift[:, 0]], [np.sin(angle), np.cos(angle), shift[:, 1]]]
-    turn_M23 = torch.from_numpy(np.array(rows).transpose(2, 0, 1)).float()
-    grid = functional.affine_grid(turn_M23, list(grey.shape), align_corners=False)
-    grey = functional.grid_sample(grey, grid, align_corners=False)
-    depth = np.linspace(-0.5, 0.5, height)[None, :]
-    gain_MH = rng.uniform(0.75, 1.25, (count, 1)) + rng.uniform(-0.3, 0.3, (count, 1)) * depth
-    gamma_M = np.exp(rng.uniform(-0.4, 0.4, count))
-    noise = rng.standard_normal(grey.shape, dtype=np.float32) * rng.uniform(0, 0.12, (count, 1, 1, 1)).astype(
-        np.float32
-    )
-    grey = grey.clamp(min=1e-4) ** torch.from_numpy(gamma_M).float()[:, None, None, None]
-    grey = grey * torch.from_numpy(gain_MH).float()[:, None, :, None] * (1 + torch.from_numpy(noise))
-    return _normalize(grey.clamp(0, 1))
-
-
-def _grey_levels(pixels_MHW: np.ndarray) -> torch.Tensor:
-    """Return grey levels in [0, 1], shape (M, 1, H, W)."""
-    return torch.from_numpy(pixels_MHW).float().div(255).unsqueeze(1)
-
-
-def _normalize(grey_M1HW: torch.Tensor) -> torch.Tensor:
-    """Return what the tower is fed, (M, 3, H, W): grey as three channels, by ImageNet's mean and deviation."""
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (grey_M1HW - mean) / deviation
-
-
 def _schedule(step: int, steps: int, warmup: int) -> float:
     """Return the share of the peak rate at a step."""
     if step < warmup:
@@ -263,7 +229,7 @@ def _examine(loaded: Loaded, studies: Studies, held: np.ndarray) -> dict[str, fl
     right: dict[str, list[bool]] = {}
     for first in range(0, len(held), 32):
         rows = held[first : first + 32]
-        pixels_MCHW = _normalize(_grey_levels(studies.pixels_NHW[rows]))
+        pixels_MCHW = normalize(grey_levels(studies.pixels_NHW[rows]))
         regions_MND = FAMILY.see(loaded, pixels_MCHW.to(loaded.device))
         for prompt in dict.fromkeys(prompt for row in rows for prompt in studies.texts[row] if prompt not in DRAWN):
             places = [place for place, row in enumerate(rows) if prompt in studies.texts[row]]

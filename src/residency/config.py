@@ -41,6 +41,20 @@ class Tune(Section):
     """Parts (vision, projector, language) or module names that are trained in full."""
 
 
+class SelfTraining(Section):
+    """A second training in which the best model so far answers images without answers (self-training: FixMatch,
+    arXiv 2001.07685; Noisy Student, arXiv 1911.04252). Its confident, consistent answers join the true ones."""
+
+    confidence: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """An answer is kept if its mean confidence over the views is at least this."""
+    agreement: Count = 3
+    """How many views of an image must get the same answer: the image itself, the others augmented."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The largest share of such answers among an epoch's draws."""
+    rounds: Count = 1
+    """How often a student learns from the best model so far."""
+
+
 class Train(Section):
     """The optimization. One batch holds `batch_size` samples; consecutive ones share an image."""
 
@@ -61,6 +75,8 @@ class Train(Section):
     """Epochs without a better validation score before training stops."""
     save_steps: Count = 50
     seed: int = 0
+    self_training: SelfTraining | None = None
+    """null: images without answers are not used."""
 
 
 class Predict(Section):
@@ -77,7 +93,7 @@ class Evaluate(Section):
     seed: int = 0
 
 
-Risk = Literal["prompt-leak", "group-by-image"]
+Risk = Literal["prompt-leak", "group-by-image", "unknown-group"]
 
 
 class Recipe(Section):

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from residency.errors import UserError
 
@@ -55,6 +55,29 @@ class SelfTraining(Section):
     """How often a student learns from the best model so far."""
 
 
+class Contrastive(Section):
+    """A hierarchical contrastive loss beside the caption loss, for few images: three levels, each on or off."""
+
+    weight: Positive = 0.1
+    """What the mean over the levels counts for beside the caption loss."""
+    image: bool = True
+    """An image's pooled embedding against the embedding of its answers, said together."""
+    region: bool = True
+    """Each answer against the regions of the image that it attends to."""
+    classes: bool = True
+    """Images against images: alike are those of one category, and those with one canonical answer to a question."""
+    queue: Annotated[int, Field(ge=0)] = 256
+    """How many images and answers of earlier batches are compared with, too (levels image and classes)."""
+    dim: Count = 128
+    temperature: Positive = 0.07
+
+    @model_validator(mode="after")
+    def _has_level(self) -> Self:
+        if not (self.image or self.region or self.classes):
+            raise ValueError("no level is on; take `contrastive` out, or set it to null")
+        return self
+
+
 class Train(Section):
     """The optimization. One batch holds `batch_size` samples; consecutive ones share an image."""
 
@@ -71,6 +94,8 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     balance: Literal["category", "none"] = "category"
     augment: bool = True
+    contrastive: Contrastive | None = None
+    """Null: the caption loss alone."""
     patience: Count = 3
     """Epochs without a better validation score before training stops."""
     save_steps: Count = 50

@@ -6,12 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from residency.data.dataset import load_dataset
+from residency.config import load_recipe
+from residency.data.dataset import load_dataset, write_dataset
+from residency.evaluate.examine import evaluate_run
+from residency.exam import examine_fold
+from residency.files import write_lines
+from residency.folder import run_folders
+from residency.report.page import write_report
+from residency.types import Sample, Splits
 from tests.discs import build_bench
 
 PATIENCE = 300
@@ -121,3 +129,26 @@ def test_the_dataset_is_not_touched(bench: Path, unbroken: Path) -> None:
         "splits.json",
     }
     assert len(load_dataset(bench / "data").samples) == 48
+
+
+def test_without_validation_groups_the_last_weights_are_kept(bench: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(bench / "data")
+    (fold,) = dataset.require_splits().folds
+    few = fold.model_copy(update={"train": fold.train[:4], "val": ()})
+    write_dataset(replace(dataset, folder=tmp_path / "data", splits=Splits(seed=0, method="4 of 24", folds=(few,))))
+    write_lines(tmp_path / "data" / "samples.jsonl", [at_home(sample, bench / "data") for sample in dataset.samples])
+    recipe = load_recipe(bench / "recipe.yaml", [f"data={tmp_path / 'data'}", f"out={tmp_path}", "train.epochs=2"])
+    (place,) = run_folders(recipe)
+    said: list[str] = []
+    examined = examine_fold(recipe, place[1], place[0], say=said.append)
+    assert examined.trained is not None
+    assert (examined.trained.steps, examined.trained.best_step, examined.trained.stopped) == (4, None, "done")
+    assert any("no validation groups" in line for line in said)
+    assert (place[1] / "adapter" / "adapter_model.safetensors").is_file()
+    examination = evaluate_run(place[1])
+    assert [warned.kind for warned in examination.warnings].count("no-validation") == 1
+    assert "No patients were set aside to validate by" in write_report(place[1]).read_text(encoding="utf-8")
+
+
+def at_home(sample: Sample, folder: Path) -> Sample:
+    return sample.model_copy(update={"image": str((folder / sample.image).resolve())})

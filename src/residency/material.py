@@ -13,7 +13,11 @@ from residency.types import SPLITS, Questionnaire, Sample
 
 @dataclass(frozen=True)
 class Material:
-    """The samples a run trains on, validates by and will be examined on, images as absolute paths."""
+    """The samples a run trains on, validates by and will be examined on, images as absolute paths.
+
+    `val` is empty where the split names no group to validate by: such a run trains for all its epochs and keeps the
+    last weights, as one does with a single patient.
+    """
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
@@ -25,11 +29,13 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
     """Return a fold's annotated samples; without a test split a run is not worth beginning.
 
     Raises:
-        UserError: a split is empty, or the dataset lacks a fold, or a question of the recipe.
+        UserError: a split is empty (validation may be, if the fold names no group for it), or the dataset lacks a
+            fold, or a question of the recipe.
         CheckFailed: images that are missing, changed or unreadable; prompts that cannot be filled. All of them.
     """
     splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in SPLITS}
-    if empty := [name for name, samples in splits.items() if not samples]:
+    validates = bool(dataset.require_fold(fold).val)
+    if empty := [name for name, samples in splits.items() if not samples and (validates or name != "val")]:
         asked = f" to {', '.join(recipe.questions)}" if recipe.questions else ""
         raise UserError(
             f"{dataset.folder}: fold {fold} has no annotated sample{asked} in its split: {', '.join(empty)}",

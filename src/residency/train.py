@@ -67,6 +67,8 @@ def train_run(recipe: Recipe, run: Path, fold: int, say: Callable[[str], None]) 
         require_passed(preflight)
     else:
         say(f"  goes on from {checkpoint.name}")
+    if not material.val:
+        say("  no validation groups: every epoch is trained, the last weights are kept")
     trainer = RunTrainer(opened, recipe, run, material)
     with open_bar() as bar, heeding_interrupt(trainer.interrupt):
         trainer.add_callback(ShowProgress(say, bar))
@@ -86,9 +88,9 @@ class RunTrainer(Trainer):
         self.interrupt = Interrupt()
         super().__init__(
             model=opened.loaded.model,
-            args=_arguments(recipe, run),
+            args=_arguments(recipe, run, validates=bool(material.val)),
             train_dataset=Draws(material.train),
-            eval_dataset=Draws(material.val),
+            eval_dataset=Draws(material.val) if material.val else None,
             callbacks=[
                 KeepBest(run / "metrics.jsonl", self.save_adapter, recipe.train.patience, self.interrupt),
             ],
@@ -206,7 +208,7 @@ class Draws:
         return self.samples[draw.row], draw.seed
 
 
-def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
+def _arguments(recipe: Recipe, run: Path, *, validates: bool) -> TrainingArguments:
     settings = recipe.train
     return TrainingArguments(
         output_dir=str(run / "checkpoints"),
@@ -218,7 +220,7 @@ def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
         warmup_steps=settings.warmup,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.clip_norm,
-        eval_strategy="epoch",
+        eval_strategy="epoch" if validates else "no",
         save_strategy="steps",
         save_steps=settings.save_steps,
         save_total_limit=2,

@@ -29,6 +29,7 @@ def find_doubts(
     """Yield the warnings, the gravest first."""
     yield from _leaks(evidence)
     yield from _prompts(evidence)
+    yield from _unvalidated(evidence)
     yield from _absences(evidence, answers)
     groups = {sample.group for sample in evidence.samples}
     if len(groups) < FEW_GROUPS:
@@ -62,6 +63,16 @@ def _leaks(evidence: Evidence) -> Iterator[Warned]:
             kind="leak",
             message=f"{len(leaked)} examined groups were also trained or tuned on ({_listed(leaked[:5])}): "
             "the scores below are not to be believed.",
+        )
+
+
+def _unvalidated(evidence: Evidence) -> Iterator[Warned]:
+    splits = evidence.dataset.splits
+    if splits and "own" in evidence.predictions and any(not splits.folds[fold].val for fold in evidence.folds):
+        yield Warned(
+            kind="no-validation",
+            message="No patients were set aside to validate by: training ran for all its epochs and the last weights "
+            "were kept, good or bad.",
         )
 
 

@@ -23,6 +23,7 @@ class Material:
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
     questionnaire: Questionnaire | None
+    pseudo: tuple[Sample, ...] = ()
 
 
 def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:

@@ -16,7 +16,7 @@ from residency.config import Predict
 from residency.data.normalize import parse_answer
 from residency.errors import UserError
 from residency.files import read_lines, sha256_text
-from residency.models.family import Answered, Batch, render_prompt
+from residency.models.family import Answered, Batch, Images, render_prompt
 from residency.models.registry import Opened
 from residency.progress import track
 from residency.questionnaire import render_answer
@@ -92,14 +92,18 @@ def answer_samples(
     candidates: Mapping[str, Candidates],
     asked: Asked,
     settings: Predict,
+    images: Images | None = None,
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each sample, image by image; the tower sees an image once for all its questions."""
+    """Yield a prediction for each sample, image by image; the tower sees an image once for all its questions.
+
+    `images` replaces files, by `Sample.image`.
+    """
     family, loaded = opened.family, opened.loaded
     questions = {question.id: question for question in questionnaire.questions} if questionnaire else {}
     loaded.model.eval()
     for together in slice_images(samples, settings.batch_images):
         began = perf_counter()
-        batch = family.encode(loaded, together, with_answers=False).to(loaded.device)
+        batch = family.encode(loaded, together, with_answers=False, images=images).to(loaded.device)
         regions_MND = family.see(loaded, batch.pixels_MCHW)
         made: dict[int, dict[str, Any]] = {}
         for id in dict.fromkeys(sample.question or "" for sample in together):

@@ -1,6 +1,7 @@
 """Train a run: a recipe in, a folder out that holds the adapter, its proof, its curves and its predictions."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,17 +42,20 @@ class Trained(Record):
     stopped: str
 
 
-def train_run(recipe: Recipe, run: Path, fold: int, say: Callable[[str], None]) -> Trained:
+def train_run(
+    recipe: Recipe, run: Path, fold: int, say: Callable[[str], None], pseudo: Sequence[Sample] = ()
+) -> Trained:
     """Train one fold into `run`; a run that was cut off goes on from its last whole checkpoint.
 
-    `say` is told each check of the preflight and each epoch's validation.
+    `say` is told each check of the preflight and each epoch's validation. `pseudo` are samples with a model's own
+    answers to train on besides.
 
     Raises:
         UserError: the folder holds a run of another recipe or dataset; a split is empty; no such model.
         CheckFailed: an image or a prompt is not usable, or the preflight did not hold; nothing was trained.
     """
     check_folder(recipe, run, fold)
-    material = gather_material(recipe, load_dataset(recipe.data), fold)
+    material = replace(gather_material(recipe, load_dataset(recipe.data), fold), pseudo=tuple(pseudo))
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
     apply_plan(
         opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed
@@ -108,9 +112,11 @@ class RunTrainer(Trainer):
             questions_per_image=settings.questions_per_image,
             balance=settings.balance,
             seed=settings.seed,
+            pseudo=self.material.pseudo,
+            share=settings.self_training.share if settings.self_training else 0.0,
         )
         loader: DataLoader[Any] = DataLoader(
-            cast(TorchDataset[Any], Draws(self.material.train)),
+            cast(TorchDataset[Any], Draws((*self.material.train, *self.material.pseudo))),
             batch_sampler=cast(Any, batches),
             collate_fn=self._encode_draws,
         )

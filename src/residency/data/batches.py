@@ -1,7 +1,7 @@
 """Which samples train together: samples in, batches of (sample index, seed) out, the same for the same epoch."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +21,9 @@ class ImageBatches:
 
     An epoch holds as many draws as there are samples. With `balance="category"` every category gives as many images,
     small ones more often; else each sample is drawn once. Given the seed and the epoch, the order is fixed.
+
+    `pseudo` samples, whose rows follow, come on top: some each epoch, none twice as long as there are others, so many
+    that they are at most `share` of the epoch's draws.
     """
 
     def __init__(
@@ -31,24 +34,30 @@ class ImageBatches:
         questions_per_image: int,
         balance: Literal["category", "none"],
         seed: int,
+        pseudo: Sequence[Sample] = (),
+        share: float = 0.0,
     ) -> None:
-        self.samples, self.balance, self.seed, self.epoch = samples, balance, seed, 0
+        self.samples, self.balance, self.seed, self.epoch = (*samples, *pseudo), balance, seed, 0
         self.per_image = min(questions_per_image, batch_size)
         self.images_per_batch = max(1, batch_size // self.per_image)
-        self.of_image: dict[str, list[int]] = defaultdict(list)
-        for index, sample in enumerate(samples):
-            self.of_image[sample.image].append(index)
+        self.of_image = _rows_by_image(samples, 0)
+        self.of_pseudo = _rows_by_image(pseudo, len(samples))
+        most = int(share / (1 - share) * len(samples)) // self.per_image if pseudo else 0
+        self.counts = self._chunk_count(self.of_image), min(most, self._chunk_count(self.of_pseudo))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._chunk_count() // self.images_per_batch)
+        return -(-sum(self.counts) // self.images_per_batch)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        chunks = self._draw_chunks(rng)
+        chunks = self._draw_chunks(self.of_image, self.counts[0], rng)
+        if self.counts[1]:
+            chunks += self._draw_chunks(self.of_pseudo, self.counts[1], rng)
+            chunks = [chunks[i] for i in rng.permutation(len(chunks))]
         for first in range(0, len(chunks), self.images_per_batch):
             batch = []
             for chunk in chunks[first : first + self.images_per_batch]:
@@ -56,24 +65,33 @@ class ImageBatches:
                 batch += [Draw(index, seed) for index in chunk]
             yield batch
 
-    def _chunk_count(self) -> int:
-        return sum(-(-len(indices) // self.per_image) for indices in self.of_image.values())
+    def _chunk_count(self, of_image: Mapping[str, Sequence[int]]) -> int:
+        return sum(-(-len(indices) // self.per_image) for indices in of_image.values())
 
-    def _draw_chunks(self, rng: np.random.Generator) -> list[list[int]]:
+    def _draw_chunks(
+        self, of_image: Mapping[str, Sequence[int]], count: int, rng: np.random.Generator
+    ) -> list[list[int]]:
         """Return an epoch's chunks: some questions of one image each, no image twice in a row where it can be."""
         by_category: dict[str | None, list[list[int]]] = defaultdict(list)
-        for image in sorted(self.of_image):
-            indices = rng.permutation(self.of_image[image]).tolist()
+        for image in sorted(of_image):
+            indices = rng.permutation(of_image[image]).tolist()
             category = self.samples[indices[0]].category
             by_category[category] += [
                 indices[first : first + self.per_image] for first in range(0, len(indices), self.per_image)
             ]
         if self.balance == "none":
             chunks = [chunk for group in by_category.values() for chunk in group]
-            return [chunks[i] for i in rng.permutation(len(chunks))]
-        share = -(-self._chunk_count() // len(by_category))
+            return [chunks[i] for i in rng.permutation(len(chunks))[:count]]
+        share = -(-count // len(by_category))
         drawn = [chunk for group in by_category.values() for chunk in _cycle(group, share, rng)]
-        return [drawn[i] for i in rng.permutation(len(drawn))[: self._chunk_count()]]
+        return [drawn[i] for i in rng.permutation(len(drawn))[:count]]
+
+
+def _rows_by_image(samples: Sequence[Sample], first: int) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, sample in enumerate(samples, first):
+        rows[sample.image].append(row)
+    return rows
 
 
 def _cycle(chunks: list[list[int]], count: int, rng: np.random.Generator) -> list[list[int]]:

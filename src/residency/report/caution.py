@@ -15,8 +15,8 @@ ACCEPTED = {
     "prompt-leak": "the words of the question alone may answer it (accepted risk `prompt-leak`)",
     "group-by-image": "patients are unknown, so images of one patient may stand in training and test alike "
     "(accepted risk `group-by-image`); every score may be too high",
-    "unknown-group": "images without answers whose patient is unknown were trained on with the model's own answers, and "
-    "may show patients of the test (accepted risk `unknown-group`); every score may be too high",
+    "unknown-group": "images without answers whose patient is unknown were trained on with the model's own answers; "
+    "they may show patients of the test (accepted risk `unknown-group`), so every score may be too high",
 }
 
 

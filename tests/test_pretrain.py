@@ -3,13 +3,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from residency.errors import UserError
+from residency.losses import IGNORED, caption_loss
 from residency.models.registry import open_model
+from residency.pretrain.examine import average_precision, read_boxes
 from residency.pretrain.nano import Pretraining, pretrain_nano
-from residency.pretrain.studies import describe_study, read_studies
+from residency.pretrain.spread import spread_loss
+from residency.pretrain.studies import Scene, read_scene, read_studies
+from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_outline
+from residency.pretrain.vary import draw_view, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.ultrasound.phantom import write_phantom
 
@@ -23,19 +29,87 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_texts_hold_every_answer_and_boxes_as_locations(studies: Path) -> None:
+def read_scenes(studies: Path) -> list[Scene]:
     questionnaire = load_questionnaire("fetal8")
-    truth = json.loads((studies / "truth.jsonl").read_text().splitlines()[0])
-    texts = describe_study(truth, questionnaire, 200, 100)
-    assert {question.wording for question in questionnaire.questions} <= set(texts)
-    boxed = describe_study(truth | {"boxes": [{"label": "orbit", "xyxy": [20, 10, 200, 100]}]}, questionnaire, 200, 100)
-    assert boxed["<OD>"] == "orbit<loc_100><loc_100><loc_999><loc_999>"
+    lines = (studies / "truth.jsonl").read_text().splitlines()
+    return [read_scene(json.loads(line), questionnaire, 96, 96) for line in lines]
+
+
+def circle(x: float, y: float, radius: float) -> np.ndarray:
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1)
+
+
+def test_tasks_hold_every_question_and_state_the_field_for_measurements(studies: Path) -> None:
+    questionnaire = load_questionnaire("fetal8")
+    for scene in read_scenes(studies):
+        view = whole_view((120.4, 90.0))
+        tasks = short_tasks(scene, view, np.random.default_rng(0))
+        for question in questionnaire.questions:
+            assert any(prompt.startswith(question.wording) for prompt in tasks)
+        measured = [prompt for prompt in tasks if "Measure" in prompt and "Field" in prompt]
+        assert all(prompt.endswith("Field 120 x 90 mm.") for prompt in measured)
+        assert set(long_tasks(scene, view)) >= {"<DETAILED_CAPTION>"}
+
+
+def test_a_view_carries_points_as_it_moves_the_picture() -> None:
+    rng = np.random.default_rng(4)
+    points_P2 = circle(0.62, 0.4, 0.12)
+    for _ in range(20):
+        view = draw_view((200.0, 100.0), points_P2, rng)
+        moved_P2 = view.carry(points_P2)
+        assert moved_P2.min() > 0 and moved_P2.max() < 1, "what is outlined stays in the picture"
+        before_mm = np.linalg.norm((points_P2[0] - points_P2[45]) * [200, 100])
+        after_mm = np.linalg.norm((moved_P2[0] - moved_P2[45]) * view.field_mm)
+        assert after_mm == pytest.approx(before_mm), "millimetres stay true"
+
+
+def test_an_outline_is_told_clockwise_from_the_right() -> None:
+    told = tell_outline(circle(0.5, 0.4, 0.2))
+    bins = [int(part.split("_")[1]) for part in told[1:-1].split("><")]
+    points_P2 = np.array(bins).reshape(-1, 2) / 1000
+    np.testing.assert_allclose(points_P2[0], [0.7, 0.4], atol=0.01)
+    np.testing.assert_allclose(points_P2[3], [0.5, 0.6], atol=0.01)
+    np.testing.assert_allclose(np.linalg.norm(points_P2 - [0.5, 0.4], axis=1), 0.2, atol=0.005)
+
+
+def test_covered_cells_hold_a_structures_area(studies: Path) -> None:
+    scene = next(scene for scene in read_scenes(studies) if scene.outlines)
+    square = np.array([[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]])
+    one = Scene(scene.truth, {}, (), (("skull", square),), (1.0, 1.0), {})
+    covered = cover_cells(one, whole_view((1.0, 1.0)), ["other", "skull"], 4)
+    assert covered[0].sum() == 0
+    np.testing.assert_allclose(covered[1, :2, :2], 1, atol=0.3)
+    assert covered[1, 3].sum() == 0
+
+
+def test_a_near_miss_of_a_location_costs_less_than_a_far_one() -> None:
+    labels = torch.tensor([[5, 150, IGNORED]])
+
+    def loss_of(bin: int) -> float:
+        logits = torch.zeros(1, 3, 300)
+        logits[0, 0, 5] = logits[0, 1, bin] = 9.0
+        summed = spread_loss(logits, labels, 100, 200, spread=4.0)
+        assert summed.count == 2
+        return float(summed.total)
+
+    assert loss_of(150) < loss_of(153) < loss_of(180)
+    words = torch.tensor([[5, 7, IGNORED]])
+    logits = torch.randn(1, 3, 300)
+    assert torch.allclose(spread_loss(logits, words, 100, 200, 4.0).total, caption_loss(logits, words).total)
+
+
+def test_precision_needs_the_label_and_the_place() -> None:
+    true = [read_boxes("aorta<loc_0><loc_0><loc_100><loc_100>aorta<loc_500><loc_500><loc_600><loc_600>")]
+    half = [read_boxes("aorta<loc_0><loc_0><loc_100><loc_100>")]
+    elsewhere = [read_boxes("aorta<loc_300><loc_0><loc_400><loc_100>")]
+    assert average_precision("aorta", true, true) == 1
+    assert average_precision("aorta", true, half) == 0.5
+    assert average_precision("aorta", true, elsewhere) == 0
 
 
 def test_a_pretrained_model_loads_and_answers(studies: Path, tmp_path: Path) -> None:
-    settings = Pretraining(
-        naming_steps=2, naming_images=4, steps=2, still_steps=1, images=4, tasks=2, held_out=0.3, seed=1
-    )
+    settings = Pretraining(naming_steps=2, naming_images=4, steps=2, joint=0.5, images=4, held_out=0.3, seed=1)
     figures = pretrain_nano([studies], tmp_path, settings)
     assert figures["training_images"] > 0 < figures["held_out_images"]
     opened = open_model(str(tmp_path / "model"))

@@ -221,7 +221,7 @@ def report(
 def pretrain(
     studies: Annotated[list[Path], typer.Argument(help="Folders of `residency phantom`.")],
     out: Annotated[Path, typer.Option(help="Folder for the model; the same command goes on after a stop.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 16 images.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the language model.")] = 2000,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

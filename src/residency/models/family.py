@@ -164,6 +164,8 @@ def render_prompt(template: str, sample: Sample) -> str:
         fields["category"] = sample.category
     if sample.spacing_mm:
         fields["spacing_mm"] = f"{sum(sample.spacing_mm) / 2:.4f}"
+        if "{field_mm}" in template:
+            fields["field_mm"] = tell_field(*_span_image(sample.image, sample.spacing_mm))
     try:
         return template.format(**fields)
     except KeyError as error:
@@ -173,13 +175,28 @@ def render_prompt(template: str, sample: Sample) -> str:
     raise UserError(f"the prompt `{template}` cannot be filled", found=fault, allowed=prompt_fields([sample]))
 
 
+def tell_field(width_mm: float, height_mm: float) -> str:
+    """Return the words for what a picture spans: to a squeezed picture, pixel spacing alone tells no size."""
+    return f"{width_mm:.0f} x {height_mm:.0f}"
+
+
+def _span_image(image: str, spacing_mm: tuple[float, float]) -> tuple[float, float]:
+    """Return a picture's width and height in mm; only its header is read."""
+    down_mm, across_mm = spacing_mm
+    with Image.open(image) as file:
+        width, height = file.size
+    return width * across_mm, height * down_mm
+
+
 def prompt_fields(samples: Iterable[Sample]) -> list[str]:
     """Return what a prompt template may name, given what these samples hold."""
     columns, attributes, plain = set[str](), set[str](), {"{prefix}"}
     for sample in samples:
         columns |= sample.columns.keys()
         attributes |= sample.attributes.keys()
-        plain |= ({"{category}"} if sample.category else set()) | ({"{spacing_mm}"} if sample.spacing_mm else set())
+        plain |= ({"{category}"} if sample.category else set()) | (
+            {"{spacing_mm}", "{field_mm}"} if sample.spacing_mm else set()
+        )
     return [
         *sorted(plain),
         *(f"{{columns[{name}]}}" for name in sorted(columns)),

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from math import cos, pi
 from pathlib import Path
@@ -17,14 +17,16 @@ from torch.nn import functional
 import residency
 from residency.errors import MissingExtra
 from residency.files import sha256_file, write_json, write_text
-from residency.losses import caption_loss
 from residency.models.family import Loaded, ModelSpec
-from residency.models.nano.build import IMAGE_SIZE, build_nano
+from residency.models.nano.build import IMAGE_SIZE, LOCATIONS, build_nano
 from residency.models.nano.family import Nano
 from residency.models.nano.tower import CHANNELS, NanoTower
 from residency.pretrain.card import write_card_text
-from residency.pretrain.studies import DETECTION, DRAWN, Studies, read_studies
-from residency.pretrain.vary import grey_levels, normalize, vary_images
+from residency.pretrain.examine import examine_studies
+from residency.pretrain.spread import spread_loss
+from residency.pretrain.studies import Studies, read_studies
+from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks
+from residency.pretrain.vary import View, draw_view, show_images, whole_view
 from residency.progress import track
 from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
@@ -36,38 +38,44 @@ FAMILY = Nano()
 class Pretraining(Record):
     """The settings of a pretraining, kept in its card. Rates are AdamW's peaks: warm-up, then a cosine to zero.
 
-    First the tower learns to name what is there (`naming_steps`, most of them on small pictures), then the language
-    model learns to say it; the tower joins it again after `still_steps`.
+    First the tower learns to name what is there and where (`naming_steps`, most of them on small pictures), then the
+    language model learns to say it; the tower joins it for the last `joint` share of the steps. A step of the language
+    model asks `short_tasks` questions about each of its images, or, in `long_share` of the steps, the long ones.
     """
 
-    naming_steps: int = 600
+    naming_steps: int = 2400
     naming_images: int = 32
     naming_side: int = 128
     naming_rate: float = 1e-3
-    steps: int = 1200
-    still_steps: int = 600
-    images: int = 16
-    tasks: int = 3
+    coverage_weight: float = 3.0
+    steps: int = 2000
+    joint: float = 0.35
+    images: int = 14
+    short_tasks: int = 6
+    long_share: float = 0.3
+    location_spread: float = 4.0
     language_rate: float = 1e-3
-    tower_rate: float = 2e-4
+    tower_rate: float = 3e-4
     naming_weight: float = 5.0
     weight_decay: float = 0.02
     warmup: int = 50
     held_out: float = 0.03
+    half: bool = True
     seed: int = 0
 
 
 def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> dict[str, Any]:
     """Train nano and write it to `out/model` (fp16 safetensors, processor, card); returns the card's figures."""
-    studies = read_studies(folders, load_questionnaire("fetal8"), IMAGE_SIZE)
+    questionnaire = load_questionnaire("fetal8")
+    studies = read_studies(folders, questionnaire, IMAGE_SIZE)
     start, model_folder = out / "start", out / "model"
     if not (start / "config.json").is_file():
-        build_nano((text for study in studies.texts for pair in study.items() for text in pair), start, settings.seed)
+        build_nano(_every_text(studies), start, settings.seed)
     loaded = FAMILY.load(ModelSpec(str(start)))
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, held = _split_patients(studies.patients, settings)
     began = perf_counter()
-    naming = nn.Linear(CHANNELS, len(studies.vocabulary)).to(loaded.device)
+    naming = Naming(len(studies.vocabulary), len(studies.structures)).to(loaded.device)
     _fit_tower(loaded, naming, studies, train, out, settings)
     _fit_model(loaded, naming, studies, train, out, settings)
     seconds = perf_counter() - began
@@ -79,7 +87,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
         "held_out_images": len(held),
         "seconds": round(seconds),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
-        "held_out_accuracy": _examine(loaded, studies, held),
+        "held_out": examine_studies(loaded, studies, held, questionnaire),
     }
     command = (
         f"residency pretrain {' '.join(map(str, folders))} --out {out} --steps {settings.steps} --seed {settings.seed}"
@@ -106,11 +114,12 @@ def _fit_tower(
         tower.learns_statistics = True
         tower.train()
         rows = rng.choice(train, settings.naming_images, replace=False)
-        pixels = vary_images(studies.pixels_NHW[rows], np.zeros(len(rows), bool), rng)
+        views = _draw_views(studies, rows, rng)
+        pixels = show_images(studies.pixels_NHW[rows], views, rng)
         if step < 0.8 * settings.naming_steps:
             pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
         seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
-        return _naming_loss(naming, seen, studies, rows)
+        return naming(seen, studies, rows, views, settings.coverage_weight)
 
     _descend(out / "naming", {"tower": tower, "naming": naming}, groups, loss, settings.naming_steps, settings)
     tower.learns_statistics = False
@@ -129,7 +138,7 @@ def _fit_model(
 
     def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
         model.train()
-        tower.requires_grad_(step >= settings.still_steps)
+        tower.requires_grad_(step >= (1 - settings.joint) * settings.steps)
         return _saying_loss(loaded, naming, studies, rng.choice(train, settings.images, replace=False), settings, rng)
 
     _descend(out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, settings)
@@ -172,37 +181,63 @@ def _saying_loss(
     rng: np.random.Generator,
 ) -> torch.Tensor:
     """Return the caption loss in nats a token, with the weighted naming loss."""
-    drawn = [_draw_tasks(studies, int(row), settings.tasks, rng) for row in rows]
-    samples = [sample for tasks in drawn for sample in tasks]
-    image_of = [place for place, tasks in enumerate(drawn) for _ in tasks]
-    boxed = np.array([any(sample.prefix == DETECTION for sample in tasks) for tasks in drawn])
-    pixels_MCHW = vary_images(studies.pixels_NHW[rows], boxed, rng)
+    views = _draw_views(studies, rows, rng)
+    asks_long = rng.random() < settings.long_share
+    samples, image_of = [], []
+    for place, (row, view) in enumerate(zip(rows, views, strict=True)):
+        scene = studies.scenes[row]
+        tasks = long_tasks(scene, view) if asks_long else short_tasks(scene, view, rng)
+        for prompt in rng.permutation(list(tasks))[: settings.short_tasks]:
+            samples.append(Sample(id="", image="", prefix=prompt, suffix=tasks[prompt], group=""))
+            image_of.append(place)
+    pixels_MCHW = show_images(studies.pixels_NHW[rows], views, rng)
     batch = FAMILY.encode_texts(loaded, samples, pixels_MCHW, image_of, with_answers=True).to(loaded.device)
-    with torch.autocast(loaded.device.type, torch.bfloat16, enabled=loaded.device.type == "cuda"):
+    with torch.autocast(loaded.device.type, torch.bfloat16, enabled=settings.half):
         seen = loaded.model.model.vision_tower(batch.pixels_MCHW.contiguous(memory_format=torch.channels_last))
         regions_MND = loaded.model.model.multi_modal_projector(seen.last_hidden_state)
         logits_BTV = FAMILY.forward(loaded, batch, regions_MND).logits_BTV
     assert batch.labels_BT is not None
-    spoken = caption_loss(logits_BTV, batch.labels_BT)
-    named = _naming_loss(naming, seen.last_hidden_state, studies, rows)
+    first_location = loaded.processor.tokenizer.convert_tokens_to_ids(LOCATIONS[0])
+    spoken = spread_loss(logits_BTV, batch.labels_BT, first_location, len(LOCATIONS), settings.location_spread)
+    named = naming(seen.last_hidden_state.float(), studies, rows, views, settings.coverage_weight)
     return spoken.total / spoken.count + settings.naming_weight * named
 
 
-def _naming_loss(naming: nn.Module, seen_MCHW: torch.Tensor, studies: Studies, rows: np.ndarray) -> torch.Tensor:
-    """Return the binary cross-entropy (mean over images and names) of naming an image's canonical answers."""
-    truth_MK = torch.from_numpy(studies.names_NK[rows]).to(seen_MCHW.device)
-    return functional.binary_cross_entropy_with_logits(naming(seen_MCHW.mean((2, 3))).float(), truth_MK)
+class Naming(nn.Module):
+    """What the tower is taught with: an image's canonical names from its mean, structures' coverage from each cell."""
+
+    def __init__(self, names: int, structures: int) -> None:
+        super().__init__()
+        self.names = nn.Linear(CHANNELS, names)
+        self.coverage = nn.Conv2d(CHANNELS, structures, 1)
+
+    def forward(
+        self, seen_MCHW: torch.Tensor, studies: Studies, rows: np.ndarray, views: list[View], coverage_weight: float
+    ) -> torch.Tensor:
+        """Return the binary cross-entropy: mean over images and names, plus the weighted mean over cells."""
+        names_MK = torch.from_numpy(studies.names_NK[rows]).to(seen_MCHW.device)
+        covered = [
+            cover_cells(studies.scenes[row], view, studies.structures, seen_MCHW.shape[-1])
+            for row, view in zip(rows, views, strict=True)
+        ]
+        covered_MLHW = torch.from_numpy(np.stack(covered)).to(seen_MCHW.device)
+        named = functional.binary_cross_entropy_with_logits(self.names(seen_MCHW.mean((2, 3))), names_MK)
+        placed = functional.binary_cross_entropy_with_logits(self.coverage(seen_MCHW), covered_MLHW)
+        return named + coverage_weight * placed
 
 
-def _draw_tasks(studies: Studies, row: int, count: int, rng: np.random.Generator) -> list[Sample]:
-    texts = studies.texts[row]
-    prompts = list(texts)
-    weights = np.array([DRAWN.get(prompt, 1.0) for prompt in prompts])
-    chosen = rng.choice(len(prompts), min(count, len(prompts)), replace=False, p=weights / weights.sum())
-    return [
-        Sample(id="", image=str(row), prefix=prompts[k], suffix=texts[prompts[k]], group=studies.patients[row])
-        for k in chosen
-    ]
+def _draw_views(studies: Studies, rows: np.ndarray, rng: np.random.Generator) -> list[View]:
+    return [draw_view(studies.scenes[row].field_mm, studies.scenes[row].points, rng) for row in rows]
+
+
+def _every_text(studies: Studies) -> Iterator[str]:
+    """Yield each prompt and answer once an image, as the tokenizer's training text."""
+    rng = np.random.default_rng(0)
+    for scene in studies.scenes:
+        view = whole_view(scene.field_mm)
+        for prompt, text in (short_tasks(scene, view, rng) | long_tasks(scene, view)).items():
+            yield prompt
+            yield text
 
 
 def _schedule(step: int, steps: int, warmup: int) -> float:
@@ -220,27 +255,6 @@ def _split_patients(patients: Sequence[str], settings: Pretraining) -> tuple[np.
     held = {different[k] for k in rng.permutation(len(different))[:count]}
     is_held = np.array([patient in held for patient in patients])
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
-
-
-@torch.inference_mode()
-def _examine(loaded: Loaded, studies: Studies, held: np.ndarray) -> dict[str, float]:
-    """Return the share of each question that is answered word for word on held-out patients."""
-    loaded.model.eval()
-    right: dict[str, list[bool]] = {}
-    for first in range(0, len(held), 32):
-        rows = held[first : first + 32]
-        pixels_MCHW = normalize(grey_levels(studies.pixels_NHW[rows]))
-        regions_MND = FAMILY.see(loaded, pixels_MCHW.to(loaded.device))
-        for prompt in dict.fromkeys(prompt for row in rows for prompt in studies.texts[row] if prompt not in DRAWN):
-            places = [place for place, row in enumerate(rows) if prompt in studies.texts[row]]
-            samples = [Sample(id="", image="", prefix=prompt, group="") for _ in places]
-            batch = FAMILY.encode_texts(loaded, samples, pixels_MCHW, places, with_answers=False).to(loaded.device)
-            answers = FAMILY.generate(loaded, batch, regions_MND, max_new_tokens=96)
-            truths = [studies.texts[rows[place]][prompt] for place in places]
-            right.setdefault(prompt.split(":")[0], []).extend(
-                answer.text == truth for answer, truth in zip(answers, truths, strict=True)
-            )
-    return {prompt: round(float(np.mean(marks)), 4) for prompt, marks in right.items()}
 
 
 def _imagenet_weights(tower: NanoTower) -> dict[str, torch.Tensor]:

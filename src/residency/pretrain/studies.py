@@ -1,4 +1,4 @@
-"""Simulated studies as training material: phantom folders in, pixels, texts by prompt and canonical names out."""
+"""Simulated studies as training material: phantom folders in, pixels, scenes and canonical names out."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,19 +14,36 @@ from residency.progress import track
 from residency.questionnaire import render_answer
 from residency.types import Question, Questionnaire, Sample
 
-CAPTION, DETAILED_CAPTION, DETECTION = "<CAPTION>", "<DETAILED_CAPTION>", "<OD>"
-DRAWN = {CAPTION: 0.5, DETAILED_CAPTION: 0.25, DETECTION: 1.0}
-"""How often a task is drawn; a question is drawn with weight 1."""
+
+@dataclass(frozen=True)
+class Scene:
+    """What is known about one image: answers by wording, outlines in shares of its sides, size, measures.
+
+    `field_mm` is the picture's width and height; `measures` are in mm but for angles, in degrees.
+    """
+
+    truth: Mapping[str, Any]
+    answers: Mapping[str, str]
+    closed: tuple[str, ...]
+    outlines: tuple[tuple[str, np.ndarray], ...]
+    field_mm: tuple[float, float]
+    measures: Mapping[str, float]
+
+    @property
+    def points(self) -> np.ndarray:
+        """Every outline's points together, (P, 2)."""
+        return np.concatenate([np.zeros((0, 2)), *(points_P2 for _, points_P2 in self.outlines)])
 
 
 @dataclass(frozen=True)
 class Studies:
-    """N decoded images: pixels_NHW (uint8), texts by prompt, canonical names as multi-hot rows, and patients."""
+    """N decoded images: pixels_NHW (uint8), scenes, canonical names as multi-hot rows, structures, and patients."""
 
     pixels_NHW: np.ndarray
-    texts: tuple[Mapping[str, str], ...]
+    scenes: tuple[Scene, ...]
     names_NK: np.ndarray
     vocabulary: tuple[str, ...]
+    structures: tuple[str, ...]
     patients: tuple[str, ...]
 
 
@@ -43,29 +60,29 @@ def read_studies(folders: Sequence[Path], questionnaire: Questionnaire, side: in
         with (folder / "truth.jsonl").open(encoding="utf-8") as file:
             found += [(folder, json.loads(line)) for line in file]
     pixels_NHW = np.empty((len(found), side, side), np.uint8)
-    texts = []
+    scenes = []
     for row, (folder, truth) in enumerate(track(found, "reading studies")):
         with Image.open(folder / truth["image"]) as file:
-            texts.append(describe_study(truth, questionnaire, *file.size))
+            scenes.append(read_scene(truth, questionnaire, *file.size))
             pixels_NHW[row] = np.asarray(file.convert("L").resize((side, side), Image.Resampling.BICUBIC))
-    names = [set(_names_of(truth, questionnaire)) for _, truth in found]
+    names = [set(_names_of(truth)) for _, truth in found]
     vocabulary = tuple(sorted(set().union(*names)))
     names_NK = np.array([[name in held for name in vocabulary] for held in names], dtype=np.float32)
+    structures = tuple(sorted({label for scene in scenes for label, _ in scene.outlines}))
     patients = tuple(f"{folder}:{truth['patient']}" for folder, truth in found)
-    return Studies(pixels_NHW, tuple(texts), names_NK, vocabulary, patients)
+    return Studies(pixels_NHW, tuple(scenes), names_NK, vocabulary, structures, patients)
 
 
-def describe_study(truth: Mapping[str, Any], questionnaire: Questionnaire, width: int, height: int) -> dict[str, str]:
-    """Return what is learned about an image, by prompt: each question's answer, two captions, boxes in locations."""
-    texts = {question.wording: _answer_text(truth, question) for question in _answered(truth, questionnaire)}
-    brief = [_answer_text(truth, question) for question in _answered(truth, questionnaire) if question.type == "choice"]
-    boxes = [box["label"] + _locations(box["xyxy"], width, height) for box in truth["boxes"]]
-    tasks = {CAPTION: ", ".join(brief), DETAILED_CAPTION: ". ".join(texts.values()), DETECTION: "".join(boxes)}
-    return texts | {prompt: text for prompt, text in tasks.items() if text}
-
-
-def _answered(truth: Mapping[str, Any], questionnaire: Questionnaire) -> Iterator[Question]:
-    return (question for question in questionnaire.questions if question.id in truth["answers"])
+def read_scene(truth: Mapping[str, Any], questionnaire: Questionnaire, width: int, height: int) -> Scene:
+    """Return what a line of truth.jsonl says about an image of this size in pixels."""
+    asked = [question for question in questionnaire.questions if question.id in truth["answers"]]
+    answers = {question.wording: _answer_text(truth, question) for question in asked}
+    outlines = tuple(
+        (outline["label"], np.array(outline["points"], float) / [width, height]) for outline in truth["outlines"]
+    )
+    down_mm, across_mm = truth["spacing_mm"]
+    closed = tuple(answers[question.wording] for question in asked if question.type == "choice")
+    return Scene(truth, answers, closed, outlines, (width * across_mm, height * down_mm), truth["measures"])
 
 
 def _answer_text(truth: Mapping[str, Any], question: Question) -> str:
@@ -76,17 +93,10 @@ def _answer_text(truth: Mapping[str, Any], question: Question) -> str:
     return render_answer(question, sample.answer, sample.parts)
 
 
-def _names_of(truth: Mapping[str, Any], questionnaire: Questionnaire) -> Iterator[str]:
+def _names_of(truth: Mapping[str, Any]) -> Iterator[str]:
     """Yield the category and every canonical name among the answers and sub-answers, by question."""
     yield f"category={truth['category']}"
     for id, value in (truth["answers"] | truth["parts"]).items():
         for name in value if isinstance(value, list) else [value]:
             if isinstance(name, str):
                 yield f"{id}={name}"
-
-
-def _locations(xyxy: Sequence[float], width: int, height: int) -> str:
-    """Return a box as Florence-2's location tokens: 0 to 999 of the image's sides."""
-    sides = (width, height, width, height)
-    bins = [min(999, max(0, int(value / side * 1000))) for value, side in zip(xyxy, sides, strict=True)]
-    return "".join(f"<loc_{bin}>" for bin in bins)

@@ -14,7 +14,7 @@ from residency.pretrain.examine import average_precision, read_boxes
 from residency.pretrain.nano import Pretraining, pretrain_nano
 from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Scene, read_scene, read_studies
-from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_outline
+from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks
 from residency.pretrain.vary import draw_view, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.ultrasound.phantom import write_phantom
@@ -62,15 +62,6 @@ def test_a_view_carries_points_as_it_moves_the_picture() -> None:
         before_mm = np.linalg.norm((points_P2[0] - points_P2[45]) * [200, 100])
         after_mm = np.linalg.norm((moved_P2[0] - moved_P2[45]) * view.field_mm)
         assert after_mm == pytest.approx(before_mm), "millimetres stay true"
-
-
-def test_an_outline_is_told_clockwise_from_the_right() -> None:
-    told = tell_outline(circle(0.5, 0.4, 0.2))
-    bins = [int(part.split("_")[1]) for part in told[1:-1].split("><")]
-    points_P2 = np.array(bins).reshape(-1, 2) / 1000
-    np.testing.assert_allclose(points_P2[0], [0.7, 0.4], atol=0.01)
-    np.testing.assert_allclose(points_P2[3], [0.5, 0.6], atol=0.01)
-    np.testing.assert_allclose(np.linalg.norm(points_P2 - [0.5, 0.4], axis=1), 0.2, atol=0.005)
 
 
 def test_covered_cells_hold_a_structures_area(studies: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from residency.errors import UserError
 
@@ -14,6 +14,13 @@ Part = Literal["vision", "projector", "language"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Augmentation = Literal["ultrasound", "grey", "none"]
+
+
+def _name_augmentation(value: object) -> object:
+    return {True: "grey", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class Section(BaseModel):
@@ -93,7 +100,8 @@ class Train(Section):
     clip_norm: Positive = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     balance: Literal["category", "none"] = "category"
-    augment: bool = True
+    augment: Annotated[Augmentation, BeforeValidator(_name_augmentation)] = "grey"
+    """ultrasound (docs/augmentation.md), grey (brightness alone: pictures of any kind), none; true is grey."""
     contrastive: Contrastive | None = None
     """Null: the caption loss alone."""
     patience: Count = 3
@@ -134,8 +142,9 @@ class Recipe(Section):
     questions: tuple[str, ...] | None = None
     """Only these question ids; null takes all."""
     prompt: str = "{prefix}"
-    """The prompt's template. It may use {prefix}, {spacing_mm}, {category}, and any column of the sheet that the
-    dataset kept as {columns[NAME]}. What it names beyond {prefix} is reported in the report's first lines."""
+    """The prompt's template. It may use {prefix}, {spacing_mm}, {field_mm} (the picture's width x height), {category},
+    and any column of the sheet that the dataset kept as {columns[NAME]}. What it names beyond {prefix} is reported in
+    the report's first lines."""
     image_size: Count | None = None
     """Side in pixels that the image is squeezed to; null takes the model's own."""
     tune: Tune = Tune()

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from residency.models.family import tell_field
 from residency.pretrain.studies import Scene
 from residency.pretrain.vary import View
+from residency.ultrasound.outline import tell_outline, tell_points
 
 CAPTION, DETAILED_CAPTION, DETECTION = "<CAPTION>", "<DETAILED_CAPTION>", "<OD>"
 MEASURED = {
@@ -25,8 +26,6 @@ OUTLINED = {
     "rib cage": "Outline: the fetal thorax.",
     "diaphysis of femur": "Outline: the femur.",
 }
-DIRECTIONS = 12
-"""An outline is told by its points in this many directions from its centre, clockwise from the right."""
 SIZED = ("Biometric Measurements", "Gestational Age")
 """Questions whose answer tells sizes; every second time the prompt states the field."""
 SMALLEST = 0.3
@@ -68,27 +67,6 @@ def tell_boxes(scene: Scene, view: View) -> str:
     return "".join(label + where for label, where in sorted(told))
 
 
-def tell_outline(points_P2: np.ndarray) -> str:
-    """Return an outline's farthest points in `DIRECTIONS` directions from its centre, as location tokens."""
-    low, high = points_P2.min(0), points_P2.max(0)
-    centre = (low + high) / 2
-    sides = np.maximum(high - low, 1e-6)
-    dense_P2 = _fill_in(points_P2)
-    turned = (dense_P2 - centre) / sides
-    angles = np.arctan2(turned[:, 1], turned[:, 0])
-    wanted = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
-    apart = np.abs((angles[None] - wanted[:, None] + np.pi) % (2 * np.pi) - np.pi)
-    reach = np.hypot(*turned.T)
-    nearest = [int(np.lexsort((-reach, np.round(row, 1)))[0]) for row in apart]
-    return tell_points(dense_P2[nearest])
-
-
-def tell_points(points_P2: np.ndarray) -> str:
-    """Return points in shares of the sides as Florence-2's location tokens: 0 to 999 of each side."""
-    bins = (points_P2 * 1000).astype(int).clip(0, 999)
-    return "".join(f"<loc_{bin}>" for bin in bins.ravel())
-
-
 def cover_cells(scene: Scene, view: View, structures: Sequence[str], cells: int, fine: int = 8) -> np.ndarray:
     """Return the share of each cell that each structure covers: (structures, cells, cells), float32 in [0, 1]."""
     row_of = {label: row for row, label in enumerate(structures)}
@@ -106,10 +84,3 @@ def _ask_questions(scene: Scene, view: View, rng: np.random.Generator) -> Iterat
     for wording, answer in scene.answers.items():
         states_field = wording.startswith(SIZED) and rng.random() < 0.5
         yield f"{wording} {state_field(view.field_mm)}" if states_field else wording, answer
-
-
-def _fill_in(points_P2: np.ndarray, between: int = 8) -> np.ndarray:
-    """Return a closed polygon's points with others between them."""
-    share = np.arange(between)[None, :, None] / between
-    ends_P2 = np.roll(points_P2, -1, axis=0)
-    return (points_P2[:, None] * (1 - share) + ends_P2[:, None] * share).reshape(-1, 2)

@@ -14,7 +14,7 @@ LAYERS = (
     ("models",),
     ("predict",),
     ("evaluate",),
-    ("folder", "material", "preflight", "train", "watch", "exam", "pretrain"),
+    ("folder", "material", "contrast", "preflight", "train", "watch", "pseudo", "selftrain", "exam", "pretrain"),
     ("report",),
     ("demo", "tell", "cli", "__main__"),
 )

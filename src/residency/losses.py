@@ -15,6 +15,10 @@ class Summed:
     total: torch.Tensor
     count: torch.Tensor
 
+    def mean(self) -> torch.Tensor:
+        """Return the mean; 0 where nothing was counted."""
+        return self.total / self.count.clamp(min=1)
+
 
 def caption_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> Summed:
     """Return the cross-entropy in nats over answer tokens; positions labelled -100 do not count."""

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from residency.config import Recipe
+from residency.contrast import find_contrast_faults
 from residency.data.dataset import hash_dataset
 from residency.errors import CheckFailed
 from residency.losses import IGNORED, caption_loss
@@ -69,6 +70,7 @@ def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: 
                 else "the words of the prompt alone do not beat the majority answer on validation"
             ),
         ),
+        *([_check_contrastive(opened, recipe, train, batch)] if recipe.train.contrastive else []),
     )
     return Preflight(
         checks=checks,
@@ -268,6 +270,12 @@ def _check_overfit(opened: Opened, batch: Batch) -> Check:
     low = min(losses[1:])
     detail = f"loss on one batch {losses[0]:.3f} -> {low:.3f} nats a token in {OVERFIT_STEPS} steps"
     return Check(name="overfit", passed=low < losses[0] or losses[0] < 1e-3, detail=detail)
+
+
+def _check_contrastive(opened: Opened, recipe: Recipe, train: Sequence[Sample], batch: Batch) -> Check:
+    faults = find_contrast_faults(opened, recipe.train, train, batch)
+    held = "negatives are the whole batch, each level has something to compare, weights that train lie before it"
+    return Check(name="contrastive", passed=not faults, detail="; ".join(faults) or held)
 
 
 def _memory_mb(device: torch.device) -> float:

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer, TrainingArguments
 
 from residency.config import Recipe
-from residency.data.batches import Draw, ImageBatches
+from residency.contrast import Contrast
+from residency.data.batches import Draws, ImageBatches
 from residency.data.dataset import load_dataset
 from residency.evaluate.measure import validation_score
 from residency.files import write_json
@@ -90,6 +91,9 @@ class RunTrainer(Trainer):
         self.opened, self.recipe, self.run_folder, self.material = opened, recipe, run, material
         self.candidates: dict[str, Candidates] = candidates_of(material.questionnaire, material.train)
         self.interrupt = Interrupt()
+        contrastive, drawn = recipe.train.contrastive, (*material.train, *material.pseudo)
+        self.contrast = Contrast(contrastive, opened, drawn, recipe.train.seed) if contrastive else None
+        self.latest: dict[str, torch.Tensor] = {}
         super().__init__(
             model=opened.loaded.model,
             args=_arguments(recipe, run, validates=bool(material.val)),
@@ -136,21 +140,39 @@ class RunTrainer(Trainer):
                 )
                 decay = settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
-            )
+            sets = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+            if self.contrast:
+                sets.append({"params": list(self.contrast.heads.parameters()), "lr": settings.learning_rate})
+            self.optimizer = torch.optim.AdamW(sets, weight_decay=settings.weight_decay)
         return self.optimizer
+
+    def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        """Take a step; Trainer clears the gradients of its model alone, so those of the heads are cleared here."""
+        if self.contrast:
+            self.contrast.heads.zero_grad()
+        return super().training_step(*arguments, **named)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the caption loss over the tokens of the whole accumulated batch."""
+        """Return the caption loss over the tokens of the whole accumulated batch, and the contrastive one beside it."""
+        samples = inputs.pop("samples")
         batch = Batch(**{name: value for name, value in inputs.items() if name != "labels"}, labels_BT=inputs["labels"])
         family, loaded = self.opened.family, self.opened.loaded
-        output = family.forward(loaded, batch, family.see(loaded, batch.pixels_MCHW))
+        regions_MND = family.see(loaded, batch.pixels_MCHW)
+        output = family.forward(loaded, batch, regions_MND)
         summed = caption_loss(output.logits_BTV, inputs["labels"])
         loss = summed.total / (summed.count if num_items_in_batch is None else num_items_in_batch)
+        if self.contrast:
+            levels = self.contrast.losses(samples, regions_MND)
+            loss = loss + self.contrast.settings.weight * sum(level.mean() for level in levels.values()) / len(levels)
+            self.latest = {name: part.mean().detach() for name, part in {"caption": summed, **levels}.items()}
         return (loss, output) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *arguments: Any) -> None:
+        """Log each part of the training loss by name, too."""
+        parts = {f"loss_{name}": float(mean) for name, mean in self.latest.items()} if "loss" in logs else {}
+        super().log(logs | parts, *arguments)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Validate by loss and by generated answers, scored as the test will be."""
@@ -188,6 +210,16 @@ class RunTrainer(Trainer):
         with saving(self.run_folder / "checkpoints"):
             super()._save_checkpoint(*arguments, **named)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.contrast:
+            self.contrast.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.contrast and checkpoint:
+            self.contrast.load(Path(checkpoint))
+
     def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
         images = {}
         for sample, seed in draws:
@@ -197,21 +229,7 @@ class RunTrainer(Trainer):
         samples = [sample for sample, _ in draws]
         batch = self.opened.family.encode(self.opened.loaded, samples, with_answers=True, images=images)
         tensors = batch.tensors()
-        return tensors | {"labels": tensors.pop("labels_BT")}
-
-
-class Draws:
-    """Samples by draw: what the loader fetches for `ImageBatches`."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, draw: Draw) -> tuple[Sample, int]:
-        """Return the sample and the seed of its augmentation."""
-        return self.samples[draw.row], draw.seed
+        return tensors | {"labels": tensors.pop("labels_BT"), "samples": samples}
 
 
 def _arguments(recipe: Recipe, run: Path, *, validates: bool) -> TrainingArguments:

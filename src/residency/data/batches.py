@@ -16,6 +16,20 @@ class Draw(NamedTuple):
     seed: int
 
 
+class Draws:
+    """Samples by draw: what the loader fetches for `ImageBatches`."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: Draw) -> tuple[Sample, int]:
+        """Return the sample and the seed of its augmentation."""
+        return self.samples[draw.row], draw.seed
+
+
 class ImageBatches:
     """Batches in which consecutive samples share an image, so that the tower sees it once for several questions.
 

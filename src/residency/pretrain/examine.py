@@ -4,18 +4,19 @@ The model's own written answers are scored, greedily generated; `evaluate/` scor
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from residency.data.normalize import parse_answer
 from residency.evaluate.measure import tally_answers
+from residency.evaluate.sets import names_of
 from residency.models.family import Loaded
 from residency.models.nano.family import Nano
 from residency.pretrain.studies import Studies
-from residency.pretrain.tasks import DETECTION, long_tasks, state_field
+from residency.pretrain.tasks import DETECTION, state_field, tell_boxes
 from residency.pretrain.vary import grey_levels, normalize, whole_view
 from residency.progress import track
 from residency.types import Answer, Quantity, Question, Questionnaire, Sample
@@ -29,31 +30,62 @@ TOLD_BOX = re.compile(r"([^<]+)<loc_(\d+)><loc_(\d+)><loc_(\d+)><loc_(\d+)>")
 Boxes = list[tuple[str, np.ndarray]]
 
 
-def examine_studies(
-    loaded: Loaded, studies: Studies, rows: np.ndarray, questionnaire: Questionnaire
-) -> dict[str, float | None]:
-    """Return each question's primary score, and the figures that the embedded model is held to; None: no such case.
+@dataclass(frozen=True)
+class Examined:
+    """What a model answered, by row of the studies: each question's text, the age with the field stated, the boxes."""
 
-    `NT standard` is the balanced accuracy of telling standard NT planes from others, by what can be measured there;
-    `weeks error` the mean absolute error of the age in the second trimester, with the field stated, over the share
-    `weeks told`; `boxes mAP50` the mean average precision at IoU 0.5 over structures.
-    """
+    answers: Mapping[str, Mapping[int, Answer | None]]
+    weeks: Mapping[int, float | None]
+    boxes: Mapping[int, Boxes]
+
+
+def examine_studies(loaded: Loaded, studies: Studies, rows: Sequence[int], questionnaire: Questionnaire) -> Examined:
+    """Ask a model the questionnaire, the age once more with the field stated, and every structure's box."""
     loaded.model.eval()
-    figures: dict[str, float | None] = {}
+    answers: dict[str, dict[int, Answer | None]] = {}
     for question in track(questionnaire.questions, "examining nano"):
         asked = [int(row) for row in rows if question.wording in studies.scenes[row].answers]
-        answers = [_read_answer(question, text) for text in _answer(loaded, studies, asked, question.wording)]
+        texts = _answer(loaded, studies, asked, question.wording)
+        read = [parse_answer(question, text).answer for text in texts]
+        answers[question.id] = dict(zip(asked, read, strict=True))
+    age = next(question for question in questionnaire.questions if question.id == "q5")
+    low, high = SECOND_TRIMESTER
+    middle = [row for row in answers["q5"] if low <= studies.scenes[row].truth["weeks"] < high]
+    told = _answer(loaded, studies, middle, age.wording, states_field=True)
+    seen = [int(row) for row in rows if studies.scenes[row].outlines]
+    found = _answer(loaded, studies, seen, DETECTION)
+    return Examined(
+        answers,
+        {row: _weeks_in(age, text) for row, text in zip(middle, told, strict=True)},
+        {row: read_boxes(text) for row, text in zip(seen, found, strict=True)},
+    )
+
+
+def score_studies(
+    examined: Examined, studies: Studies, rows: Sequence[int], questionnaire: Questionnaire
+) -> dict[str, float | None]:
+    """Return each question's primary score over these rows, and the figures that nano is held to; None: no such case.
+
+    `NT standard` is the balanced accuracy of telling standard NT planes from others, by what can be measured there;
+    `weeks error` the mean absolute error of the age in the second trimester over the share `weeks told`; `boxes mAP50`
+    the mean average precision at IoU 0.5 over structures. A row may stand among `rows` more than once (bootstrap).
+    """
+    figures: dict[str, float | None] = {}
+    for question in questionnaire.questions:
+        given = examined.answers[question.id]
+        asked = [row for row in rows if row in given]
         truths = [_truth_of(studies, row, question.id) for row in asked]
-        tally = tally_answers(question, truths, answers)[0]
-        figures[f"{question.id} {tally.metric.name}"] = _value(tally.value(tally.rows_ND.sum(0, keepdims=True)))
-        if question.id == "q3":
-            right = [truth == answer for truth, answer in zip(truths, answers, strict=True)]
-            figures["plane accuracy"] = float(np.mean(right)) if right else None
-        if question.id == "q4":
-            figures["NT standard"] = _judge_standard(studies, asked, answers)
-        if question.id == "q5":
-            figures |= _judge_weeks(loaded, studies, asked, question)
-    return figures | {"boxes mAP50": _judge_boxes(loaded, studies, rows)}
+        tally = tally_answers(question, truths, [given[row] for row in asked])[0]
+        value = float(tally.value(tally.rows_ND.sum(0, keepdims=True))[0])
+        figures[f"{question.id} {tally.metric.name}"] = None if np.isnan(value) else value
+    planes = examined.answers["q3"]
+    figures["plane accuracy"] = _mean([planes[row] == _truth_of(studies, row, "q3") for row in rows if row in planes])
+    figures["NT standard"] = _judge_standard(studies, [row for row in rows if row in examined.answers["q4"]], examined)
+    ages = [(examined.weeks[row], studies.scenes[row].truth["weeks"]) for row in rows if row in examined.weeks]
+    figures["weeks error"] = _mean([abs(told - true) for told, true in ages if told is not None])
+    figures["weeks told"] = _mean([told is not None for told, _ in ages])
+    figures["boxes mAP50"] = _judge_boxes(examined, studies, [row for row in rows if row in examined.boxes])
+    return figures
 
 
 @torch.inference_mode()
@@ -73,49 +105,32 @@ def _answer(
     return texts
 
 
-def _read_answer(question: Question, text: str) -> Answer | None:
-    return parse_answer(question, text).answer
-
-
 def _truth_of(studies: Studies, row: int, id: str) -> Answer:
     truth = studies.scenes[row].truth["answers"][id]
     return tuple(truth) if isinstance(truth, list) else str(truth)
 
 
-def _judge_standard(studies: Studies, rows: Sequence[int], answers: Sequence[Answer | None]) -> float | None:
+def _weeks_in(question: Question, text: str) -> float | None:
+    told = parse_answer(question, text).parts.get("q5.weeks")
+    return told.value if isinstance(told, Quantity) else None
+
+
+def _judge_standard(studies: Studies, rows: Sequence[int], examined: Examined) -> float | None:
     """Return the mean recall of standard and other NT planes: only in the latter NT is said not to be measurable."""
     categories = np.array([studies.scenes[row].truth["category"] for row in rows])
-    says_other = np.array([isinstance(answer, tuple) and NOT_MEASURABLE in answer for answer in answers])
-    says_standard = np.array([isinstance(answer, tuple) and NT_MEASURED in answer for answer in answers]) & ~says_other
+    told = [names_of(examined.answers["q4"][row]) for row in rows]
+    says_other = np.array([NOT_MEASURABLE in names for names in told])
+    says_standard = np.array([NT_MEASURED in names for names in told]) & ~says_other
     hits = {"standard NT": says_standard, "non-standard NT": says_other}
     recalls = [hit[categories == plane].mean() for plane, hit in hits.items() if (categories == plane).any()]
     return float(np.mean(recalls)) if len(recalls) == len(hits) else None
 
 
-def _judge_weeks(loaded: Loaded, studies: Studies, rows: Sequence[int], question: Question) -> dict[str, float | None]:
-    low, high = SECOND_TRIMESTER
-    middle = [row for row in rows if low <= studies.scenes[row].truth["weeks"] < high]
-    errors = []
-    for row, text in zip(middle, _answer(loaded, studies, middle, question.wording, states_field=True), strict=True):
-        told = parse_answer(question, text).parts.get("q5.weeks")
-        if isinstance(told, Quantity):
-            errors.append(abs(told.value - studies.scenes[row].truth["weeks"]))
-    return {
-        "weeks error": float(np.mean(errors)) if errors else None,
-        "weeks told": len(errors) / len(middle) if middle else None,
-    }
-
-
-def _judge_boxes(loaded: Loaded, studies: Studies, rows: np.ndarray) -> float | None:
-    asked = [row for row in rows if DETECTION in long_tasks(studies.scenes[row], whole_view((1, 1)))]
-    told = [read_boxes(text) for text in _answer(loaded, studies, asked, DETECTION)]
-    true = [
-        read_boxes(long_tasks(studies.scenes[row], whole_view(studies.scenes[row].field_mm))[DETECTION])
-        for row in asked
-    ]
+def _judge_boxes(examined: Examined, studies: Studies, rows: Sequence[int]) -> float | None:
+    told = [examined.boxes[row] for row in rows]
+    true = [read_boxes(tell_boxes(studies.scenes[row], whole_view((1, 1)))) for row in rows]
     labels = sorted({label for boxes in true for label, _ in boxes})
-    precisions = [average_precision(label, true, told) for label in labels]
-    return float(np.mean(precisions)) if precisions else None
+    return _mean([average_precision(label, true, told) for label in labels])
 
 
 def read_boxes(text: str) -> Boxes:
@@ -146,6 +161,5 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     return shared / (sum(areas) - shared) if shared else 0.0
 
 
-def _value(values: Any) -> float | None:
-    value = float(np.asarray(values)[0])
-    return None if np.isnan(value) else round(value, 4)
+def _mean(marks: Sequence[float]) -> float | None:
+    return float(np.mean(marks)) if marks else None

@@ -22,7 +22,7 @@ from residency.models.nano.build import IMAGE_SIZE, LOCATIONS, build_nano
 from residency.models.nano.family import Nano
 from residency.models.nano.tower import CHANNELS, NanoTower
 from residency.pretrain.card import write_card_text
-from residency.pretrain.examine import examine_studies
+from residency.pretrain.examine import examine_studies, score_studies
 from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Studies, read_studies
 from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks
@@ -79,6 +79,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     _fit_tower(loaded, naming, studies, train, out, settings)
     _fit_model(loaded, naming, studies, train, out, settings)
     seconds = perf_counter() - began
+    examined = examine_studies(loaded, studies, held.tolist(), questionnaire)
     figures = {
         "version": residency.__version__,
         "settings": settings.model_dump(),
@@ -87,7 +88,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
         "held_out_images": len(held),
         "seconds": round(seconds),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
-        "held_out": examine_studies(loaded, studies, held, questionnaire),
+        "held_out": score_studies(examined, studies, held.tolist(), questionnaire),
     }
     command = (
         f"residency pretrain {' '.join(map(str, folders))} --out {out} --steps {settings.steps} --seed {settings.seed}"

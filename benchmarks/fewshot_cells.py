@@ -1,0 +1,125 @@
+"""Experiments and rows in, a line of results a finished cell out; a benchmark that was killed goes on after the last.
+
+A cell is one row's answers to one draw. Its line holds truths and answers, so that every table can be made from it.
+"""
+
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+
+from fewshot_data import EXPERIMENTS, Draw, draws_of, prepare
+from fewshot_rows import ABLATIONS, Bench, Made, make_row, rows_of, settings_of
+from residency.files import is_there, read_lines, write_lines
+from residency.types import Answer, Record
+
+Mark = tuple[str, str, Answer, Answer | None]
+"""A sample's id and group, its true answer, and what was answered (None: nothing that could be read)."""
+
+
+class Cell(Record):
+    """One row's answers to one draw, with the seconds of training and the process's peak memory in MB."""
+
+    experiment: str
+    size: int
+    draw: int
+    row: str
+    settings: str
+    seconds: float
+    memory_mb: float
+    marks: tuple[Mark, ...]
+
+    @property
+    def place(self) -> tuple[str, int, int, str]:
+        """What tells a cell from all others of one table."""
+        return self.experiment, self.size, self.draw, self.row
+
+
+class Results:
+    """A file of cells. Each is written when it is finished; the file is whole at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[Cell]:
+        """Return the cells."""
+        return read_lines(self.path, Cell) if is_there(self.path) else []
+
+    def add(self, cells: Sequence[Cell]) -> None:
+        """Write cells in the place of those made with other settings."""
+        places = {cell.place for cell in cells}
+        write_lines(self.path, [*(cell for cell in self.read() if cell.place not in places), *cells])
+
+
+def run_cells(
+    bench: Bench, results: Results, shared: Path, experiments: Sequence[str], rows: Sequence[str] | None, draws: int
+) -> Iterator[Cell]:
+    """Make each cell that is not there yet and yield it; `draws` bounds the draws of a size (0: all)."""
+    done = {(*cell.place, cell.settings) for cell in results.read()}
+    for draw, row in plan_cells(bench, shared, experiments, rows, draws):
+        settings = settings_of(bench, draw, row)
+        place = draw.experiment.name, draw.size, draw.number
+        if not settings or (*place, row, settings) in done:
+            continue
+        _begin_memory()
+        began = perf_counter()
+        made = make_row(bench, draw, row)
+        memory = _peak_memory()
+        cells = [
+            Cell(
+                experiment=place[0],
+                size=place[1],
+                draw=place[2],
+                row=name,
+                settings=settings,
+                seconds=round(one.seconds, 2),
+                memory_mb=memory,
+                marks=_marks(draw, one),
+            )
+            for name, one in made.items()
+        ]
+        results.add(cells)
+        done |= {(*cell.place, cell.settings) for cell in cells}
+        bench.say(f"{draw.name} {row}: {perf_counter() - began:.1f} s")
+        yield from cells
+
+
+def plan_cells(
+    bench: Bench, shared: Path, experiments: Sequence[str], rows: Sequence[str] | None, draws: int
+) -> Iterator[tuple[Draw, str]]:
+    """Yield draws and rows, draw by draw. A quick bench takes the first draw of each experiment's smallest size.
+
+    Its ablations are those of the first experiment alone.
+    """
+    for name in experiments:
+        experiment = EXPERIMENTS[name]
+        dataset = prepare(experiment, shared, bench.work)
+        for size in experiment.sizes[:1] if bench.quick else experiment.sizes:
+            chosen = draws_of(experiment, dataset, size)
+            for draw in chosen[:1] if bench.quick else chosen[: draws or None]:
+                for row in rows_of(draw):
+                    if rows is None or row in rows or (row in ABLATIONS and "ablations" in rows):
+                        yield draw, row
+
+
+def _marks(draw: Draw, made: Made) -> tuple[Mark, ...]:
+    marks = []
+    for sample in draw.test:
+        assert sample.answer is not None
+        marks.append((sample.id, sample.group, sample.answer, made.answers.get(sample.id)))
+    return tuple(marks)
+
+
+def _begin_memory() -> None:
+    """Let the kernel count the peak from here on, where it can (Linux)."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> float:
+    """Return the process's peak resident memory in MB: since `_begin_memory` on Linux, elsewhere since its start."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1)

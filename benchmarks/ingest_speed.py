@@ -21,7 +21,8 @@ from pathlib import Path
 from PIL import Image
 
 from residency.data.duplicates import find_twins
-from residency.data.images import index_images
+from residency.data.images import read_images
+from residency.data.index import index_images
 from residency.data.ingest import ingest
 from residency.ultrasound.phantom.sheet import write_phantom
 
@@ -47,7 +48,7 @@ def decode_all(paths: list[Path]) -> float:
 def hash_all(root: Path) -> float:
     """Return the seconds that decoding and both hashes take, on two threads."""
     start = time.perf_counter()
-    find_twins(list(index_images(root).images.values()))
+    find_twins(read_images(index_images(root).paths)[0])
     return time.perf_counter() - start
 
 

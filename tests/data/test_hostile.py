@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from residency.data import sheet as sheets
-from residency.data.images import index_images
+from residency.data.images import read_images
+from residency.data.index import index_images
 from residency.data.ingest import ingest
 from residency.errors import CheckFailed, UserError
 from residency.types import Problem
@@ -116,15 +117,15 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     make_source(tmp_path)
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
-    assert len(index_images(tmp_path / "images").images) == 12
+    assert len(index_images(tmp_path / "images").names) == 12
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_pictures_of_every_mode_are_read(tmp_path: Path, mode: str) -> None:
     name = "a.tif" if mode in ("CMYK", "I;16", "I", "F") else "a.png"
     Image.linear_gradient("L").convert("I" if mode == "I;16" else mode).convert(mode).save(tmp_path / name)
-    index = index_images(tmp_path)
-    assert (list(index.images), index.problems) == ([name], ())
+    images, problems = read_images(index_images(tmp_path).paths)
+    assert ([image.name for image in images], problems) == ([name], [])
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "an empty folder"])

@@ -3,12 +3,13 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from residency.data.images import ImageFile, ImageIndex
+from residency.data.images import ImageFile
+from residency.data.index import ImageIndex
 from residency.data.wording import LAYERS, Layer, Lexicon
 from residency.errors import UserError
 from residency.types import Problem, Questionnaire, Record, Sample, Source, SplitName
@@ -59,17 +60,25 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Frame:
-    """What holds for all rows: where images are, what is asked, how images are grouped, where the dataset will be."""
+    """What holds for all rows: where images are, what is asked, how images are grouped, where the dataset will be.
+
+    `images` is what they hold, by name, once they are read.
+    """
 
     index: ImageIndex
     questionnaire: Questionnaire
     group_by: str
     out: Path
     layers: tuple[Layer, ...] = LAYERS
+    images: Mapping[str, ImageFile] = field(default_factory=dict)
 
-    def image_path(self, image: ImageFile) -> str:
-        """Return the image's path as a sample holds it: relative to the dataset's folder."""
-        return self._upward + "/" + image.name
+    def with_images(self, images: Sequence[ImageFile], unreadable: Sequence[Problem]) -> "Frame":
+        """Return the frame that knows what was read of the images, and which cannot be used."""
+        return replace(self, index=self.index.without(unreadable), images={image.name: image for image in images})
+
+    def image_path(self, name: str) -> str:
+        """Return an image's path as a sample holds it: relative to the dataset's folder."""
+        return self._upward + "/" + name
 
     @cached_property
     def _upward(self) -> str:
@@ -105,11 +114,10 @@ def pattern_group(pattern: str, name: str) -> str | None:
     return (found[1] if found.re.groups else found[0]) or None
 
 
-def folder_category(image: ImageFile, categories: Lexicon) -> str | None:
-    """Return the category that the image's folder names; any folder's name where the questionnaire lists none."""
-    if not image.folder:
-        return None
-    if not categories.names:
-        return image.folder
-    found = categories.find(image.folder)
+def folder_category(image: str, categories: Lexicon) -> str | None:
+    """Return the category that an image's folder names; any folder's name where the questionnaire lists none."""
+    folder = image.rpartition("/")[0].rpartition("/")[2]
+    if not folder or not categories.names:
+        return folder or None
+    found = categories.find(folder)
     return found.name if found else None

@@ -3,17 +3,15 @@
 import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
-from residency.data.audit import History, build_audit, write_audit
+from residency.data.audit import Audit, History, build_audit, write_audit
 from residency.data.dataset import Dataset, write_dataset
-from residency.data.duplicates import Twin
 from residency.data.frame import Frame, Gathered, check_grouping
-from residency.data.images import ImageIndex, index_images, quiet_readers
+from residency.data.images import quiet_readers, reading_ahead
+from residency.data.index import index_images
 from residency.data.jsonl import read_samples
 from residency.data.material import Material, images_of, read_material, source_files
 from residency.data.rows import read_tables
@@ -83,33 +81,37 @@ def ingest(
     check_grouping(group_by)
     _check_out(out, images, replace_old)
     before = {path: sha256_file(path) for path in source_files(sheet, images)}
-    with quiet_readers(), paused_collector(), reading_ahead(images_of(sheet, images)) as reading:
+    index = index_images(images_of(sheet, images))
+    with quiet_readers(), paused_collector(), reading_ahead(index.paths) as finish:
         material = read_material(sheet, images, questionnaire, out)
-        frame = Frame(reading.result(), material.questionnaire, group_by, out, tuple(layers))
-        gathered = _gather(material, frame)
+        frame = Frame(index, material.questionnaire, group_by, out, tuple(layers))
+        # Rows are read while the images are, each image taken for readable; lines tell boxes by an image's size.
+        early = None if material.lines else _gather(material, frame)
+        read, unreadable = finish()
+        frame = frame.with_images(read, unreadable)
+        gathered = _gather(material, frame) if early is None or unreadable else early
         if gathered.problems and not skip_bad:
             raise CheckFailed("ingest", gathered.problems, do="mend these, or leave their rows out with --skip-bad")
-        twins, samples = join_twins(gathered, frame)
+        named = [replace(image, name=frame.image_path(image.name)) for image in read]
+        twins, samples = join_twins(gathered, named)
         if gathered.split_of and not resplit:
             splits = given_splits(samples, gathered, frame)
         else:
             splits = make_splits(samples, folds=folds, ratios=ratios, seed=seed)
-        _check_unchanged(before, frame.index)
+        _check_unchanged(before, frame)
         dataset = Dataset(out, tuple(samples), material.questionnaire, splits)
-        return _write(dataset, gathered, twins, frame, _history(before, frame, gathered), replace_old)
+        audit = build_audit(dataset, named, twins, frame.index.problems, _history(before, frame, gathered))
+        return _write(dataset, gathered, audit, replace_old)
 
 
-def _write(
-    dataset: Dataset, gathered: Gathered, twins: Sequence[Twin], frame: Frame, history: History, replace_old: bool
-) -> IngestSummary:
+
+def _write(dataset: Dataset, gathered: Gathered, audit: Audit, replace_old: bool) -> IngestSummary:
     """Write the dataset's folder whole and return what it holds."""
     out = dataset.folder
     with new_folder(out, replace_old) as folder:
         made = replace(dataset, folder=folder)
         write_dataset(made)
         write_lines(folder / "normalization.jsonl", gathered.changes)
-        images = [replace(image, name=frame.image_path(image)) for image in frame.index.images.values()]
-        audit = build_audit(made, images, twins, frame.index.problems, history)
         write_audit(made, audit, out.name)
         names = sorted(path.name for path in folder.iterdir())
     return IngestSummary(
@@ -128,18 +130,6 @@ def _write(
         written=tuple(out / name for name in names),
         next_command=f"residency train RECIPE data={out}",
     )
-
-
-@contextmanager
-def reading_ahead(folder: Path) -> Iterator[Future[ImageIndex]]:
-    """Start to read the images, which takes longest, while the block reads the sheet; an error there ends both."""
-    stop = Event()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            yield pool.submit(index_images, folder, stop=stop)
-        except BaseException:
-            stop.set()
-            raise
 
 
 @contextmanager
@@ -180,14 +170,15 @@ def _gather(material: Material, frame: Frame) -> Gathered:
     return gathered
 
 
-def _check_unchanged(before: Mapping[Path, str], index: ImageIndex) -> None:
+def _check_unchanged(before: Mapping[Path, str], frame: Frame) -> None:
     """Hash sheets anew, and images whose size or time of change is another than when they were read."""
     changed = [path for path, digest in before.items() if sha256_file(path) != digest]
-    for image in index.images.values():
-        status = image.path.stat()
+    for name, image in frame.images.items():
+        path = frame.index.root / name
+        status = path.stat()
         moved = (status.st_size, status.st_mtime_ns) != image.stamp
-        if moved and sha256_file(image.path) != image.sha256:
-            changed.append(image.path)
+        if moved and sha256_file(path) != image.sha256:
+            changed.append(path)
     if changed:
         message = "the file changed while it was read"
         problems = [Problem(kind="changed", message=message, source=Source(file=str(path))) for path in changed]

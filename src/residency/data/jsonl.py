@@ -13,7 +13,6 @@ from pathlib import Path
 
 from residency.data.columns import match_question
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
-from residency.data.images import ImageFile
 from residency.data.normalize import answer_reader
 from residency.data.quantity import plain_text
 from residency.data.sheet import cell_text, decode_text, read_source
@@ -108,10 +107,10 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
             gathered.problems += [p if p.source else p.model_copy(update={"source": line.source}) for p in problems]
             gathered.bad_rows += 1
             continue
-        stem = f"{image.name}:{question.id}"
+        stem = f"{image}:{question.id}"
         counts[stem] += 1
         if line.split:
-            gathered.split_of.setdefault(image.name, set()).add(line.split)
+            gathered.split_of.setdefault(image, set()).add(line.split)
         gathered.samples.append(
             Sample(
                 id=stem if counts[stem] == 1 else f"{stem}:{counts[stem]}",
@@ -123,7 +122,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
                 question=question.id,
                 answer=answer,
                 parts=parts,
-                boxes=_boxes(suffix or "", image) if question.id == "od" else (),
+                boxes=_boxes(suffix or "", frame.images[image].size) if question.id == "od" else (),
                 annotator=line.text("annotator") or None,
                 attributes={key: line.text(key) for key in _ATTRIBUTES if line.text(key)},
                 columns={
@@ -132,20 +131,19 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
                     if key not in ("image", "prefix", "suffix", "category", "annotator", *_ATTRIBUTES)
                     and line.text(key)
                 },
-                sha256=image.sha256,
                 source=line.source,
             )
         )
 
 
-def _image(line: Line, frame: Frame, gathered: Gathered, problems: list[Problem]) -> ImageFile | None:
+def _image(line: Line, frame: Frame, gathered: Gathered, problems: list[Problem]) -> str | None:
     found = frame.index.find(line.text("image"))
     if isinstance(found, Problem):
         if found.source:
             gathered.seen.add(found.source.file)
         problems.append(found.model_copy(update={"source": line.source}))
         return None
-    gathered.seen.add(found.name)
+    gathered.seen.add(found)
     return found
 
 
@@ -163,12 +161,12 @@ def _question(line: Line, questionnaire: Questionnaire, problems: list[Problem])
     return found
 
 
-def _group(line: Line, group_by: str, image: ImageFile, problems: list[Problem]) -> str | None:
+def _group(line: Line, group_by: str, image: str, problems: list[Problem]) -> str | None:
     kind, argument = check_grouping(group_by)
     if kind == "image":
-        return image.name
+        return image
     if kind == "pattern":
-        group, message = pattern_group(argument, image.name), f"the pattern {argument} finds no group in `{image.name}`"
+        group, message = pattern_group(argument, image), f"the pattern {argument} finds no group in `{image}`"
     else:
         keys = {split_words(key): key for key in line.values}
         group = line.text(keys.get(split_words(argument), argument)) or None
@@ -178,7 +176,7 @@ def _group(line: Line, group_by: str, image: ImageFile, problems: list[Problem])
     return group
 
 
-def _category(line: Line, image: ImageFile, frame: Frame, categories: Lexicon, problems: list[Problem]) -> str | None:
+def _category(line: Line, image: str, frame: Frame, categories: Lexicon, problems: list[Problem]) -> str | None:
     written = line.text("category")
     if not written or not categories.names:
         return written or folder_category(image, categories)
@@ -215,9 +213,9 @@ def _answer(
     return parsed.answer, parsed.parts, after
 
 
-def _boxes(suffix: str, image: ImageFile) -> tuple[Box, ...]:
+def _boxes(suffix: str, size: tuple[int, int]) -> tuple[Box, ...]:
     """Read `label<loc_x0><loc_y0><loc_x1><loc_y1>` (0 to 999 of the sides, Florence-2) into boxes in pixels."""
-    width, height = image.size
+    width, height = size
     boxes: list[Box] = []
     label = ""
     for name, *places in _BOX.findall(suffix):

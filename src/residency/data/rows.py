@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from residency.data.columns import Column, by_role, match_columns, name_from
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
-from residency.data.images import ImageFile, ImageIndex
+from residency.data.index import ImageIndex
 from residency.data.normalize import AnswerReader, answer_reader
 from residency.data.parsed import Parsed
 from residency.data.quantity import plain_text, read_numbers
@@ -130,7 +130,7 @@ class _TableReader:
         annotator = self._text(cells, "annotator") or None
         texts = ((role, self._text(cells, role)) for role in _ATTRIBUTES)
         bare = Sample(
-            id=image.name,
+            id=image,
             image=self.frame.image_path(image),
             prefix="",
             group=group,
@@ -139,7 +139,6 @@ class _TableReader:
             attributes={role: text for role, text in texts if text},
             columns=self._kept(number, cells),
             spacing_mm=spacing,
-            sha256=image.sha256,
             source=self.table.source(number, self.roles["image"].number),
         )
         ending = f":{annotator}" if annotator else ""
@@ -147,7 +146,7 @@ class _TableReader:
         return [
             bare.model_copy(
                 update={
-                    "id": f"{image.name}:{question.id}{ending}",
+                    "id": f"{image}:{question.id}{ending}",
                     "prefix": question.wording,
                     "suffix": text,
                     "question": question.id,
@@ -171,7 +170,7 @@ class _TableReader:
         column = self.roles.get(role)  # type: ignore[call-overload]
         return plain_text(cell_text(cells.get(column.number))) if column else ""
 
-    def _image(self, number: int, cells: Mapping[int, Value], problems: list[Problem]) -> ImageFile | None:
+    def _image(self, number: int, cells: Mapping[int, Value], problems: list[Problem]) -> str | None:
         column = self.roles["image"]
         place = self.table.source(number, column.number)
         written = cell_text(cells.get(column.number)).strip()
@@ -186,17 +185,17 @@ class _TableReader:
             if found.source:
                 self.gathered.seen.add(found.source.file)
             return None
-        self.gathered.seen.add(found.name)
+        self.gathered.seen.add(found)
         return found
 
     def _group(
-        self, number: int, cells: Mapping[int, Value], image: ImageFile | None, problems: list[Problem]
+        self, number: int, cells: Mapping[int, Value], image: str | None, problems: list[Problem]
     ) -> str | None:
         if self.kind == "image" or image is None:
-            return image.name if image else None
+            return image
         if self.kind == "pattern":
-            group = pattern_group(self.argument, image.name)
-            message = f"the pattern {self.argument} finds no group in `{image.name}`"
+            group = pattern_group(self.argument, image)
+            message = f"the pattern {self.argument} finds no group in `{image}`"
             column = self.roles["image"]
         else:
             column = self.group_column or self.roles["image"]
@@ -209,7 +208,7 @@ class _TableReader:
         return group
 
     def _category(
-        self, number: int, cells: Mapping[int, Value], image: ImageFile | None, problems: list[Problem]
+        self, number: int, cells: Mapping[int, Value], image: str | None, problems: list[Problem]
     ) -> str | None:
         written = self._text(cells, "category")
         if written and self.frame.questionnaire.categories:

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from residency.data.duplicates import Twin, find_twins, join_groups
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
+from residency.data.images import ImageFile
 from residency.data.split import keep_split
 from residency.data.wording import Lexicon
 from residency.errors import CheckFailed
@@ -67,19 +67,18 @@ def add_unannotated(gathered: Gathered, frame: Frame) -> None:
     kind, argument = check_grouping(frame.group_by)
     categories = Lexicon(frame.questionnaire.categories)
     alone = 0
-    for image in frame.index.images.values():
-        if image.name in gathered.seen:
+    for image in frame.index.names:
+        if image in gathered.seen:
             continue
-        group = pattern_group(argument, image.name) if kind == "pattern" else None
+        group = pattern_group(argument, image) if kind == "pattern" else None
         alone += group is None and kind != "image"
         gathered.samples.append(
             Sample(
-                id=image.name,
+                id=image,
                 image=frame.image_path(image),
                 prefix="",
-                group=group or image.name,
+                group=group or image,
                 category=folder_category(image, categories),
-                sha256=image.sha256,
             )
         )
     if alone:
@@ -88,21 +87,20 @@ def add_unannotated(gathered: Gathered, frame: Frame) -> None:
     gathered.flags += [p for p in frame.index.problems if p.source and p.source.file not in gathered.seen]
 
 
-def join_twins(gathered: Gathered, frame: Frame) -> tuple[list[Twin], list[Sample]]:
-    """Return the twins among the samples' images, and the samples with twins in one group."""
+def join_twins(gathered: Gathered, images: Sequence[ImageFile]) -> tuple[list[Twin], list[Sample]]:
+    """Return the twins among the samples' images, and the samples with twins in one group and their files' SHA-256."""
     group_of = {sample.image: sample.group for sample in gathered.samples}
-    renamed = (replace(image, name=frame.image_path(image)) for image in frame.index.images.values())
-    twins = find_twins([image for image in renamed if image.name in group_of])
+    twins = find_twins([image for image in images if image.name in group_of])
     names = join_groups(group_of, twins)
     joined = {name for group, name in names.items() if group != name}
     for name in sorted(joined):
         message = f"groups that share a picture are one: {name}"
         gathered.flags.append(Problem(kind="joined-groups", message=message))
-    samples = [
-        sample if names[sample.group] == sample.group else sample.model_copy(update={"group": names[sample.group]})
+    digests = {image.name: image.sha256 for image in images}
+    return twins, [
+        sample.model_copy(update={"group": names[sample.group], "sha256": digests[sample.image]})
         for sample in gathered.samples
     ]
-    return twins, samples
 
 
 def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) -> Splits:
@@ -111,7 +109,7 @@ def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) ->
     Raises:
         CheckFailed: `split-leak`: a group stands in two of its splits, by itself or through a near-duplicate.
     """
-    given = {frame.image_path(frame.index.images[name]): splits for name, splits in gathered.split_of.items()}
+    given = {frame.image_path(name): splits for name, splits in gathered.split_of.items()}
     places: defaultdict[str, set[SplitName]] = defaultdict(set)
     images: defaultdict[str, set[str]] = defaultdict(set)
     for sample in samples:

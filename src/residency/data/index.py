@@ -1,0 +1,142 @@
+"""A folder of images in, their names out, and the image that a sheet means by what it wrote."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from residency.data.images import image_problem
+from residency.errors import UserError
+from residency.types import Problem
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm")
+
+
+class ImageIndex:
+    """Finds an image by the name a sheet gives it, leniently: case, ending, spaces, sub-folders, Windows paths."""
+
+    def __init__(self, root: Path, names: Iterable[str], problems: Iterable[Problem] = ()) -> None:
+        self.root = root
+        self.names = tuple(names)
+        self.problems = tuple(problems)
+        self._bad = {problem.source.file: problem for problem in self.problems if problem.source}
+        self._by: dict[int, defaultdict[str, list[str]]] = {}
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where each image lies, by name."""
+        return {name: self.root / name for name in self.names}
+
+    def without(self, unreadable: Sequence[Problem]) -> "ImageIndex":
+        """Return an index in which the images that these problems are about cannot be used."""
+        bad = {problem.source.file for problem in unreadable if problem.source}
+        return ImageIndex(self.root, (name for name in self.names if name not in bad), [*self.problems, *unreadable])
+
+    def find(self, written: str, hint: str | None = None) -> str | Problem:
+        """Return the name of the image that is meant, or what is wrong; `hint` is a folder that settles equal names."""
+        wanted = PurePosixPath(written.strip().replace("\\", "/"))
+        for number, level in enumerate(_LEVELS):
+            hits = self._names(number).get(level(wanted.name), [])
+            if len(hits) > 1:
+                hits = _closest(hits, wanted, hint)
+            if len(hits) == 1:
+                return self._bad.get(hits[0], hits[0])
+            if hits:
+                message = f"`{written}` may be any of {len(hits)} images"
+                return Problem(kind="ambiguous-image", message=message, candidates=tuple(sorted(hits)[:3]))
+        message = f"no image `{written}` in {self.root}"
+        return Problem(kind="missing-image", message=message, candidates=self._near(wanted.name))
+
+    def _names(self, number: int) -> defaultdict[str, list[str]]:
+        """Return the images' names by what one level of leniency leaves of them; most sheets need the first alone."""
+        if number not in self._by:
+            names = self._by.setdefault(number, defaultdict(list))
+            for name in (*self.names, *self._bad):
+                names[_LEVELS[number](name.rpartition("/")[2])].append(name)
+        return self._by[number]
+
+    def _near(self, name: str) -> tuple[str, ...]:
+        from rapidfuzz import process
+
+        return tuple(hit[0] for hit in process.extract(name, self.names, limit=2, score_cutoff=80))
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[\s_\-]+", "", name.casefold())
+
+
+_LEVELS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    lambda name: name.casefold(),
+    _squeezed,
+    lambda name: _squeezed(PurePosixPath(name).stem if PurePosixPath(name).suffix.lower() in ENDINGS else name),
+)
+
+
+def _closest(hits: list[str], wanted: PurePosixPath, hint: str | None) -> list[str]:
+    """Keep the hits whose folders agree longest with the written path, else those in the hinted folder."""
+    folders = [_squeezed(part) for part in wanted.parts[:-1]][::-1]
+    if folders:
+        agreed = {}
+        for hit in hits:
+            own = [_squeezed(part) for part in PurePosixPath(hit).parts[:-1]][::-1]
+            pairs = zip(folders, own, strict=False)
+            agreed[hit] = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(folders), len(own)))
+        most = max(agreed.values())
+        if most:
+            hits = [hit for hit in hits if agreed[hit] == most]
+    if len(hits) > 1 and hint:
+        hinted = [hit for hit in hits if _squeezed(PurePosixPath(hit).parent.name) == _squeezed(hint)]
+        hits = hinted or hits
+    return hits
+
+
+def index_images(root: Path) -> ImageIndex:
+    """Find every image under the folder, in order of name; links are not followed out of it.
+
+    Raises:
+        UserError: the folder is missing, or holds no image, or a folder in it cannot be listed.
+    """
+    if not root.is_dir():
+        raise UserError(f"no folder of images {root}", found="a file" if root.exists() else "nothing")
+    names, problems = _list_images(root)
+    if not names and not problems:
+        raise UserError(f"{root} holds no images", allowed=sorted(ENDINGS))
+    return ImageIndex(root, names, problems)
+
+
+def _list_images(root: Path) -> tuple[list[str], list[Problem]]:
+    """Return the names of the image files under the folder, and links that point out of it."""
+    names: list[str] = []
+    problems: list[Problem] = []
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"the folder {error.filename} cannot be listed", found=error.strerror, do="ask for the right")
+
+    inside = root.resolve()
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        within = Path(folder).relative_to(root)
+        for file in sorted(files):
+            if file.startswith(".") or not file.lower().endswith(ENDINGS):
+                continue
+            name = file if within == Path() else f"{within.as_posix()}/{file}"
+            path = Path(folder, file)
+            if not _is_text(name):
+                shown = file.encode("utf-8", "replace").decode()
+                problems.append(image_problem(shown, "unreadable-image", "its name is no valid text: rename the file"))
+            elif path.is_symlink() and not path.resolve().is_relative_to(inside):
+                message = "a link out of the image folder is not followed"
+                problems.append(image_problem(name, "outside-link", message))
+            else:
+                names.append(name)
+    return names, problems
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

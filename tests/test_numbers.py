@@ -93,7 +93,7 @@ def test_the_error_is_in_mm_pooled_over_folds_beside_the_floors(examination: Exa
 
 def test_the_report_repeats_what_the_prompt_tells(recipe: Recipe, examination: Examination) -> None:
     page = write_report(recipe.out / recipe.name).read_text(encoding="utf-8")
-    assert "The prompt tells the model more than the question: spacing_mm" in page
+    assert "The prompt tells the model more than the question: field_mm" in page
     assert "accepted risk" in page.lower()
 
 

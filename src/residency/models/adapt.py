@@ -1,6 +1,6 @@
 """What training may change: a recipe's `tune` in, a plan by exact module names out, and a model that obeys it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypedDict, cast
@@ -84,11 +84,12 @@ def _trained_modules(family: Family, model: nn.Module, entry: str) -> list[str]:
     """Return the modules that a part's name, or a module's name, stands for.
 
     Word embeddings are tied to the output layer; a copy of one would come loose from the other, so a part's name
-    takes every child but those.
+    takes every child but those. Nor does it take another part that lies within it.
     """
     modules = dict(model.named_modules())
     if entry in PARTS:
-        return list(_untied_children(modules, family.parts[entry]))
+        others = [prefix for part, prefix in family.parts.items() if part != entry]
+        return list(_untied_children(modules, family.parts[entry], others))
     head, _, rest = entry.partition(".")
     name = f"{prefix}.{rest}" if (prefix := dict(family.parts).get(cast(Part, head))) else entry
     found = [module for module in modules if module == name or module.endswith(f".{name}")]
@@ -99,14 +100,14 @@ def _trained_modules(family: Family, model: nn.Module, entry: str) -> list[str]:
     return found
 
 
-def _untied_children(modules: dict[str, nn.Module], prefix: str) -> Iterable[str]:
+def _untied_children(modules: dict[str, nn.Module], prefix: str, others: Sequence[str]) -> Iterable[str]:
     module = modules[prefix]
-    if prefix.endswith(TIED):
+    if prefix.endswith(TIED) or prefix in others:
         return
-    holds_tied = any(name.startswith(f"{prefix}.") and name.endswith(TIED) for name in modules)
-    if holds_tied or isinstance(module, nn.ModuleList | nn.ModuleDict):  # PEFT copies no container
+    excepted = any(name.startswith(f"{prefix}.") and (name.endswith(TIED) or name in others) for name in modules)
+    if excepted or isinstance(module, nn.ModuleList | nn.ModuleDict):  # PEFT copies no container
         for child, _ in module.named_children():
-            yield from _untied_children(modules, f"{prefix}.{child}")
+            yield from _untied_children(modules, f"{prefix}.{child}", others)
     elif any(True for _ in module.parameters()):
         yield prefix
 
@@ -115,7 +116,7 @@ def _adapted_modules(family: Family, model: nn.Module, tune: Tune) -> Iterable[s
     assert tune.lora is not None
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     for part in tune.lora.parts:
-        inside = [name for name in linear if name.startswith(family.parts[part] + ".")]
+        inside = [name for name in linear if part_of(family, name) == part]
         endings = sorted({name.rsplit(".", 1)[-1] for name in inside})
         targets = tune.lora.targets or family.lora_targets[part]
         if not targets:

@@ -100,7 +100,7 @@ class Family(Protocol):
 
     name: str
     parts: Mapping[Part, str]
-    """Each part's module prefix."""
+    """Each part's module prefix; a part may lie within another (Qwen-VL's projector in its tower)."""
     lora_targets: Mapping[Part, tuple[str, ...]]
     """Names of the linear modules that LoRA adapts, by part; empty where a part has none."""
 
@@ -227,6 +227,7 @@ def find_unfilled(template: str, samples: Sequence[Sample]) -> list[Problem]:
 
 
 def part_of(family: Family, parameter: str) -> Part | None:
-    """Return the part of the model that a parameter belongs to; PEFT's own prefix is passed over."""
+    """Return the part of the model that a parameter belongs to, the innermost; PEFT's own prefix is passed over."""
     name = parameter.removeprefix("base_model.model.")
-    return next((part for part, prefix in family.parts.items() if name.startswith(prefix + ".")), None)
+    around = [part for part, prefix in family.parts.items() if name.startswith(prefix + ".")]
+    return max(around, key=lambda part: len(family.parts[part]), default=None)

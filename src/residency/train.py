@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import transformers
-from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer, TrainingArguments
@@ -29,7 +27,7 @@ from residency.predict import Asked, Candidates, answer_samples, candidates_of, 
 from residency.preflight import require_lengths, require_passed, run_preflight
 from residency.progress import open_bar
 from residency.types import Record, Sample
-from residency.ultrasound.augment import augment_image
+from residency.ultrasound.augment import augment_draws
 from residency.watch import Interrupt, KeepBest, ShowProgress, best_validation, heeding_interrupt
 
 
@@ -91,6 +89,10 @@ class RunTrainer(Trainer):
         self.opened, self.recipe, self.run_folder, self.material = opened, recipe, run, material
         self.candidates: dict[str, Candidates] = candidates_of(material.questionnaire, material.train)
         self.interrupt = Interrupt()
+        # Facts of the contrastive loss are those of the picture as it was: no flip may change them.
+        self.witnesses: dict[str, list[Sample]] = {}
+        for sample in (*material.train, *material.pseudo) if recipe.train.contrastive else ():
+            self.witnesses.setdefault(sample.image, []).append(sample)
         contrastive, drawn = recipe.train.contrastive, (*material.train, *material.pseudo)
         self.contrast = Contrast(contrastive, opened, drawn, recipe.train.seed) if contrastive else None
         self.latest: dict[str, torch.Tensor] = {}
@@ -221,15 +223,11 @@ class RunTrainer(Trainer):
             self.contrast.load(Path(checkpoint))
 
     def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
-        images = {}
-        for sample, seed in draws:
-            if self.recipe.train.augment and sample.image not in images:
-                with Image.open(sample.image) as file:
-                    images[sample.image] = augment_image(file, np.random.default_rng(seed))
-        samples = [sample for sample, _ in draws]
+        told = any(f"{{{name}}}" in self.recipe.prompt for name in ("spacing_mm", "field_mm"))
+        images, samples = augment_draws(draws, self.recipe.train.augment, spacing_told=told, witnesses=self.witnesses)
         batch = self.opened.family.encode(self.opened.loaded, samples, with_answers=True, images=images)
         tensors = batch.tensors()
-        return tensors | {"labels": tensors.pop("labels_BT"), "samples": samples}
+        return tensors | {"labels": tensors.pop("labels_BT"), "samples": [sample for sample, _ in draws]}
 
 
 def _arguments(recipe: Recipe, run: Path, *, validates: bool) -> TrainingArguments:

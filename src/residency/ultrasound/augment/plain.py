@@ -1,7 +1,7 @@
-"""Ultrasound augmentation that keeps every answer true: a picture and a generator in, a picture of the same size out.
+"""Augmentation for pictures of any kind: a picture and a generator in, a picture of the same size out.
 
-Only the grey values change (gain, time-gain curve, dynamic range, speckle), below the strength at which a sonographer
-would grade the picture otherwise; geometry, and with it sides, boxes and millimetres, stays.
+Only brightness changes (overall, from top to bottom, its curve, noise), below the strength at which a picture would
+be graded otherwise; geometry, and with it sides, boxes and millimetres, stays.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ GAIN = 0.12
 DEPTH_GAIN = 0.12
 """Largest change of gain between the top and the bottom of the picture, in shares of full scale."""
 GAMMA = 0.25
-"""Largest change of the dynamic range's exponent, as a logarithm."""
+"""Largest change of the brightness curve's exponent, as a logarithm."""
 SPECKLE = 0.06
 """Largest deviation of the multiplicative noise."""
 
 
-def augment_image(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Return the picture as another gain, time-gain curve, dynamic range and speckle would show it; black stays."""
+def vary_grey(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Return the picture (RGB) at another gain, also over its height, another gamma, with noise; black stays."""
     levels_HWC = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     height, width = levels_HWC.shape[:2]
     depth_H11 = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None, None]

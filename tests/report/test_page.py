@@ -180,3 +180,31 @@ def test_card_says_what_it_is_not_for(run: Path) -> None:
     assert text.startswith("---\nlibrary_name: peft\n")
     assert NOT_FOR_DIAGNOSIS in text
     assert len(re.findall(r"\n\| q\d", text)) == 8
+
+
+def describe_rounds(shipped: int, scores: tuple[float | None, ...]) -> str:
+    rounds = [
+        {"pseudo_answers": 210 * k, "pseudo_images": 120 * k, "score": score, "true_answers": 320, "true_images": 40}
+        for k, score in enumerate(scores)
+    ]
+    return json.dumps({"unanswered_images": 156, "rounds": rounds, "shipped": shipped})
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (describe_rounds(1, (0.5, 0.6)), "Besides, it learned from 210 answers of the model&#39;s own on 120 images"),
+        (
+            describe_rounds(0, (0.5, 0.4)),
+            "not better than without them (0.400, 0.500), so this model learned from none",
+        ),
+        (describe_rounds(1, (None, None)), "nothing was there to validate whether they help"),
+        (describe_rounds(0, (0.5,)), "no confident and consistent answer"),
+    ],
+)
+def test_page_and_card_count_the_models_own_answers_it_learned_from(copied: Path, told: str, words: str) -> None:
+    assert "answers of the model" not in write_report(copied).read_text()
+    (copied / "selftraining.json").write_text(told)
+    assert words in write_report(copied).read_text()
+    (copied / "adapter").mkdir()
+    assert words.replace("&#39;", "'") in write_card(copied).read_text()

@@ -7,6 +7,7 @@ from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.files import write_text
 from residency.report.page import Shown, read_shown
 from residency.report.plain import answer_plainly
+from residency.report.selftrained import tell_self_training
 from residency.report.view import show_blocks, show_overview
 
 
@@ -48,7 +49,12 @@ def render_card(shown: Shown) -> str:
             "",
             f"**{NOT_FOR_DIAGNOSIS}**",
             "",
-            f"An adapter for `{base}`, trained with Residency {__version__}.",
+            " ".join(
+                (
+                    f"An adapter for `{base}`, trained with Residency {__version__}.",
+                    *tell_self_training(shown.self_training),
+                )
+            ),
             "",
             "## What it can answer",
             " ".join(answer_plainly(examination)),

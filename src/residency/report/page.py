@@ -20,6 +20,7 @@ from residency.report.caution import gather_cautions
 from residency.report.figures import draw_curves
 from residency.report.gallery import pick_cards
 from residency.report.plain import answer_plainly
+from residency.report.selftrained import tell_self_training
 from residency.report.view import flatten, show_blocks, show_categories, show_overview, show_subsets
 
 PACKAGES = ("residency", "torch", "transformers", "peft", "scikit-learn", "numpy", "scipy", "pillow")
@@ -39,6 +40,7 @@ class Shown:
     preflights: tuple[Mapping[str, Any], ...]
     metrics: tuple[tuple[dict[str, Any], ...], ...]
     changed: bool
+    self_training: tuple[Mapping[str, Any], ...]
 
 
 def write_report(run: Path, data: Path | None = None) -> Path:
@@ -78,6 +80,7 @@ def read_shown(run: Path, data: Path | None = None) -> Shown:
         preflights=tuple(_read_json(folder / "preflight.json") for folder in folders),
         metrics=tuple(_read_metrics(folder / "metrics.jsonl") for folder in folders),
         changed=changed,
+        self_training=tuple(_read_json(folder / "selftraining.json") for folder in folders),
     )
 
 
@@ -108,6 +111,7 @@ def render_page(shown: Shown) -> str:
         cards=pick_cards(shown.marks, examination.questions, shown.dataset, examination.seed),
         preflight=_proofs(shown.preflights),
         parts=_parts(shown.preflights),
+        self_training=tell_self_training(shown.self_training),
         audit=flatten(shown.audit),
         versions=_versions(),
         commands=_commands(shown),

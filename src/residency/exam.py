@@ -29,6 +29,7 @@ from residency.predict import (
     write_predictions,
 )
 from residency.progress import track
+from residency.selftrain import self_train
 from residency.train import Trained, train_run
 from residency.types import MODES, Mode, Record, Sample, SplitName
 
@@ -70,7 +71,7 @@ def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], N
         check_folder(recipe, run, fold)
         say("  trained already; nothing is trained again (another name=... makes another run)")
     else:
-        trained = train_run(recipe, run, fold, say)
+        trained = (self_train if recipe.train.self_training else train_run)(recipe, run, fold, say)
         best = "" if trained.best_score is None else f", best validation score {trained.best_score:.3f}"
         say(f"  trained {trained.steps} steps ({trained.stopped}){best}")
         if trained.stopped == "interrupted":

@@ -24,13 +24,13 @@ from residency.models.family import render_prompt
 from residency.models.registry import Opened
 from residency.predict import Asked, answer_samples, candidates_of, is_chosen, slice_images, write_predictions
 from residency.types import Answer, Prediction, Question, Record, Sample
-from residency.ultrasound.augment import TRANSFORMS, augment_study
+from residency.ultrasound.augment import TRANSFORMS, augment_study, vary_grey
 
 STANDARD = 0.5
 """A question that at least this share of the training images answers is asked of an image without answers."""
 
 KEPT = {"sides", "spacing", "quality"}
-"""What an augmented view must keep, so that its answers are answers about the image itself."""
+"""What a transform of ultrasound must keep, so that a view's answer is an answer about the image itself."""
 
 
 class PseudoAnswer(Record):
@@ -89,7 +89,8 @@ def answer_views(
 ) -> dict[tuple[str, int], Prediction]:
     """Answer every sample on each view of its image, streamed to `path` (a stopped pass goes on); by id and view.
 
-    View 0 is the image itself; the others are drawn from training's augmentations that leave all answers as they are.
+    View 0 is the image itself, the others are augmented: where the recipe augments as ultrasound varies, without what
+    would change an answer, else in brightness alone.
     """
     labelled = {
         f"{sample.id}@{view}": (sample.id, view, sample.model_copy(update={"id": f"{sample.id}@{view}"}))
@@ -172,21 +173,22 @@ def _answer_by_view(
     for view in sorted(set(view_of.values())):
         mine = [sample for sample in waiting if view_of[sample.id] == view]
         for together in slice_images(mine, settings.batch_images):
-            images = _see_view(together, view, recipe.train.seed) if view else None
+            images = _see_view(together, view, recipe) if view else None
             yield from answer_samples(
                 opened, together, material.questionnaire, candidates, label, settings, images=images
             )
 
 
-def _see_view(samples: Sequence[Sample], view: int, seed: int) -> dict[str, Image.Image]:
+def _see_view(samples: Sequence[Sample], view: int, recipe: Recipe) -> dict[str, Image.Image]:
     """Return each image as another machine would show it; what would change an answer is not drawn."""
     pictures = {}
     for image in sorted({sample.image for sample in samples}):
-        rng = np.random.default_rng([seed, view, zlib.crc32(Path(image).name.encode())])
-        drawn = [
-            transform.name for transform in TRANSFORMS if {*transform.keeps} >= KEPT and rng.random() < transform.odds
-        ]
+        rng = np.random.default_rng([recipe.train.seed, view, zlib.crc32(Path(image).name.encode())])
         with Image.open(image) as file:
-            about = [sample for sample in samples if sample.image == image]
-            pictures[image], _ = augment_study(file, about, rng, only=drawn)
+            if recipe.train.augment == "ultrasound":
+                drawn = [one.name for one in TRANSFORMS if {*one.keeps} >= KEPT and rng.random() < one.odds]
+                about = [sample for sample in samples if sample.image == image]
+                pictures[image], _ = augment_study(file, about, rng, only=drawn)
+            else:
+                pictures[image] = vary_grey(file, rng)
     return pictures

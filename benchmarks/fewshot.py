@@ -18,9 +18,12 @@ from pathlib import Path
 import torch
 import transformers
 
+from fewshot_bench import Bench
 from fewshot_cells import Results, run_cells
-from fewshot_data import EXPERIMENTS, ROOT
-from fewshot_rows import ABLATIONS, TITLES, Bench
+from fewshot_data import EXPERIMENTS
+from fewshot_ingest import ROOT
+from fewshot_nano import ABLATIONS
+from fewshot_rows import TITLES
 from fewshot_table import write_tables
 
 SHARED = ROOT.parent / "shared" / "data"

@@ -7,10 +7,12 @@ import resource
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
+from fewshot_bench import Bench, Made
 from fewshot_data import EXPERIMENTS, Draw, draws_of, prepare
-from fewshot_rows import ABLATIONS, Bench, Made, make_row, rows_of, settings_of
+from fewshot_nano import ABLATIONS
+from fewshot_rows import make_row, rows_of, settings_of
 from residency.files import is_there, read_lines, write_lines
 from residency.types import Answer, Record
 
@@ -63,7 +65,7 @@ def run_cells(
         if not settings or (*place, row, settings) in done:
             continue
         _begin_memory()
-        began = perf_counter()
+        began = perf_counter(), process_time()
         made = make_row(bench, draw, row)
         memory = _peak_memory()
         cells = [
@@ -81,7 +83,8 @@ def run_cells(
         ]
         results.add(cells)
         done |= {(*cell.place, cell.settings) for cell in cells}
-        bench.say(f"{draw.name} {row}: {perf_counter() - began:.1f} s")
+        seconds = perf_counter() - began[0], process_time() - began[1]
+        bench.say(f"{draw.name} {row}: {seconds[0]:.1f} s ({seconds[1]:.1f} s of the processor's time)")
         yield from cells
 
 

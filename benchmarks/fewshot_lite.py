@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from fewshot_data import CATEGORIES
+from fewshot_ingest import CATEGORIES
 from residency.files import sha256_text
 from residency.models.nano.tower import NanoTower
 from residency.ultrasound.phantom import TRAINING_SITES, draw_image
@@ -214,7 +214,7 @@ def normalize(levels_B1HW: torch.Tensor) -> torch.Tensor:
 
 
 def _levels(grey_NHW: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(grey_NHW).float().div(255)[:, None]
+    return torch.from_numpy(grey_NHW.astype(np.float32)).div(255)[:, None]
 
 
 def _squeeze(picture: Image.Image, side: int) -> np.ndarray:

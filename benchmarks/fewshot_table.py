@@ -12,7 +12,8 @@ import numpy as np
 
 from fewshot_cells import Cell, Mark
 from fewshot_data import EXPERIMENTS, Experiment
-from fewshot_rows import ABLATED, ABLATIONS, TITLES
+from fewshot_nano import ABLATIONS, CLOSED
+from fewshot_rows import ABLATED, TITLES
 from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
 from residency.evaluate.choice import tally_choice
 from residency.evaluate.metric import Tally
@@ -38,7 +39,8 @@ def write_tables(cells: Sequence[Cell]) -> str:
                 by_size[size] = held
         if by_size:
             parts += [_score_table(experiment, by_size), _gain_table(experiment, by_size)]
-            parts += [_ablation_table(rows) for size, rows in by_size.items() if (name, size) in ABLATED]
+            ablated = [rows for size, rows in by_size.items() if (name, size) in ABLATED]
+            parts += [_ablation_table(rows, experiment.measures) for rows in ablated]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -112,7 +114,7 @@ def _gain_table(experiment: Experiment, by_size: Mapping[int, Rows]) -> str:
     )
 
 
-def _ablation_table(rows: Rows) -> str:
+def _ablation_table(rows: Rows, measures: bool) -> str:
     if "tuned" not in rows or not any(row in rows for row in ABLATIONS):
         return ""
     body = [["as shipped", _shown(score(rows["tuned"]), rows, "tuned"), "", *_cost(rows["tuned"])]]
@@ -121,7 +123,8 @@ def _ablation_table(rows: Rows) -> str:
             change = _shown_gain(gain(rows[row], rows["tuned"]))
             body.append([row, _shown(score(rows[row]), rows, row), change, *_cost(rows[row])])
         else:
-            body.append([row, "as shipped, or not run", "", "", ""])
+            why = "closed questions only" if measures and row in CLOSED else "as shipped, or not run"
+            body.append([row, why, "", "", ""])
     return "The recipe changed, one thing at a time:\n\n" + _markdown(
         ["", "score", "better than shipped by", "seconds of training", "peak MB"], body
     )

@@ -1,0 +1,292 @@
+"""The chat family: an image and a question in, an answer out, by any model with a chat template that transformers has.
+
+That is every architecture of transformers' image-text-to-text auto class whose `forward` takes images that were seen
+before (`mm_encoder_outputs`). Only what a checkpoint itself says is used: its template, its processor, its modules.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from residency.config import Part
+from residency.errors import UserError
+from residency.losses import IGNORED
+from residency.models.chat_parts import PLACES, find_parts, find_targets
+from residency.models.chat_reader import accepted_by, load_reader
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images, render_prompt
+from residency.types import Problem, Sample
+
+SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
+"""Model types for which a test holds that candidates scored behind one reading of the prompt score as each alone."""
+SCORED_ROWS = 64
+"""The most candidates that are scored at a time."""
+
+
+class Regions(tuple[torch.Tensor, ...]):
+    """Regions (N, D) of each image, which some models join by `torch.cat` and others take as one tensor by `.to`."""
+
+    def to(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        """Return them as one tensor (B, N, D)."""
+        return torch.stack(self).to(*arguments, **named)
+
+
+class Chat:
+    """One architecture's chat models. Its parts and LoRA targets are read from the module names of its skeleton."""
+
+    name = "chat"
+
+    def __init__(self, config: Any) -> None:
+        with torch.device("meta"):
+            skeleton = AutoModelForImageTextToText.from_config(config)
+        accepted = accepted_by(skeleton.forward)
+        self.parts = find_parts(skeleton)
+        missing = [part for part in PLACES if part not in self.parts]
+        if missing or "mm_encoder_outputs" not in accepted:
+            found = f"no {' or '.join(missing)} module" if missing else "its forward takes no images seen before"
+            raise UserError(f"family chat does not cover {config.model_type}", found=found, allowed=", ".join(SHARED))
+        self.lora_targets: Mapping[Part, tuple[str, ...]] = {
+            part: find_targets(skeleton, self.parts, part) for part in self.parts
+        }
+        self.accepted, self.seen_by = accepted, accepted_by(skeleton.get_image_features)
+        self.depth = len(getattr(config.vision_config, "deepstack_visual_indexes", None) or ())
+        self.shares = config.model_type in SHARED
+
+    def load(self, spec: ModelSpec) -> Loaded:
+        """Read weights (safetensors) and processor.
+
+        Raises:
+            UserError: the checkpoint has no chat template, or an image side was asked for that it cannot read.
+        """
+        reader = load_reader(spec.source, spec.image_size, self.seen_by)
+        model = AutoModelForImageTextToText.from_pretrained(spec.source, use_safetensors=True, dtype=torch.float32)
+        return Loaded(spec, model, reader)
+
+    def encode(
+        self, loaded: Loaded, samples: Sequence[Sample], *, with_answers: bool, images: Images | None = None
+    ) -> Batch:
+        """Encode as the template writes a turn: prompts padded at the left, answers with their end at the right.
+
+        Raises:
+            UserError: a prompt and its answer are longer than the model reads.
+        """
+        reader = loaded.processor
+        pictures, image_of = read_images(samples, images)
+        prompts = [reader.prompt_ids(render_prompt(loaded.spec.prompt, sample)) for sample in samples]
+        answers = [reader.answer_ids(sample.suffix or "") if with_answers else [] for sample in samples]
+        longest, limit = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True)), _limit(loaded)
+        if longest > limit:
+            raise UserError(f"a prompt with its answer is {longest} tokens long", allowed=limit, do="shorten it")
+        prompt_BS, mask_BS = _padded(prompts, reader.tokenizer.pad_token_id, "left")
+        return Batch(
+            pixels_MCHW=reader.read_pictures(pictures),
+            image_of_B=torch.tensor(image_of),
+            prompt_BS=prompt_BS,
+            prompt_mask_BS=mask_BS,
+            labels_BT=_padded(answers, IGNORED, "right")[0] if with_answers else None,
+        )
+
+    def find_overlong(self, loaded: Loaded, samples: Sequence[Sample]) -> list[Problem]:
+        """Return a problem for each sample whose prompt (with the image's tokens) and answer the model cannot hold."""
+        reader, limit, problems = loaded.processor, _limit(loaded), []
+        for sample in samples:
+            prompt = reader.prompt_ids(render_prompt(loaded.spec.prompt, sample))
+            length = len(prompt) + len(reader.answer_ids(sample.suffix or ""))
+            if length > limit:
+                told = f"prompt and answer of {sample.id} are {length} tokens long, the model holds {limit}"
+                problems.append(Problem(kind="too-long", message=told, source=sample.source))
+        return problems
+
+    def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the projected regions (M, N, D).
+
+        Where a tower hands features of several depths to the language model (DeepStack, Meng 2024, arXiv 2406.04334),
+        they stand behind one another along N, the last layer's first.
+        """
+        facts = _on(pixels_MCHW.device, loaded.processor.repeat_facts(len(pixels_MCHW)))
+        seen = loaded.core.get_image_features(pixel_values=pixels_MCHW.flatten(0, 1), **facts)
+        depths = [seen.pooler_output, *(getattr(seen, "deepstack_features", None) or ())]
+        return torch.cat([_stacked(depth, len(pixels_MCHW)) for depth in depths], 1)
+
+    def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
+        """Return logits_BTV at the labels' positions (teacher forcing); nothing else meets the vocabulary."""
+        if batch.labels_BT is None:
+            raise ValueError("forward needs a batch encoded with answers")
+        regions_BND = regions_MND[batch.image_of_B]
+        counted_BT = batch.labels_BT != IGNORED
+        answers_BT = batch.labels_BT.masked_fill(~counted_BT, loaded.processor.tokenizer.pad_token_id)
+        ids_BL = torch.cat([batch.prompt_BS, answers_BT], 1)
+        mask_BL = torch.cat([batch.prompt_mask_BS, counted_BT.long()], 1)
+        logits_BLV = self._read(loaded, ids_BL, mask_BL, regions_BND, answers_BT.shape[1] + 1, use_cache=False).logits
+        return Output(logits_BLV[:, -answers_BT.shape[1] - 1 : -1], self._surface(regions_BND).mean(1))
+
+    def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the language model's states (B, T, D) over the texts alone, and their masked mean (B, D)."""
+        ids_BT, mask_BT = self._answers(loaded, texts)
+        words_BTD = loaded.core.get_submodule(self.parts["language"])(
+            inputs_embeds=loaded.core.get_input_embeddings()(ids_BT), attention_mask=mask_BT, use_cache=False
+        ).last_hidden_state
+        weights_BT1 = mask_BT.unsqueeze(-1).to(words_BTD.dtype)
+        return words_BTD, (words_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
+
+    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
+        """Return log-likelihoods (B, K): where that is proved, a prompt is read once for all its candidates."""
+        ids_KT, mask_KT = self._answers(loaded, candidates)
+        labels_KT = ids_KT.masked_fill(mask_KT == 0, IGNORED)
+        step = max(1, SCORED_ROWS // len(candidates))
+        rows = range(len(batch.prompt_BS))
+        parts = [batch.take(rows[first : first + step]) for first in rows[::step]]
+        score_part = self._score_behind if self.shares else self._score_apart
+        return torch.cat([score_part(loaded, part, regions_MND, ids_KT, labels_KT) for part in parts])
+
+    def _score_apart(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, ids_KT: torch.Tensor, labels_KT: torch.Tensor
+    ) -> torch.Tensor:
+        """Read prompt and candidate together for every candidate."""
+        B, K = len(batch.prompt_BS), len(ids_KT)
+        every = batch.take([row for row in range(B) for _ in range(K)])
+        labels_BT = labels_KT.repeat(B, 1)
+        logits_BTV = self.forward(loaded, replace(every, labels_BT=labels_BT), regions_MND).logits_BTV
+        return _likelihoods(logits_BTV, labels_BT).view(B, K)
+
+    def _score_behind(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, ids_KT: torch.Tensor, labels_KT: torch.Tensor
+    ) -> torch.Tensor:
+        """Read each prompt once, and every candidate behind its keys and values."""
+        B, (K, T) = len(batch.prompt_BS), ids_KT.shape
+        read = self._read(
+            loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B], 1, use_cache=True
+        )
+        first_B1V = read.logits[:, -1:].repeat_interleave(K, 0)
+        if T == 1:
+            return _likelihoods(first_B1V, labels_KT.repeat(B, 1)).view(B, K)
+        ends_B1 = batch.prompt_mask_BS.sum(1, keepdim=True) + self._skipped(loaded)
+        read.past_key_values.batch_repeat_interleave(K)
+        rest = loaded.core(
+            input_ids=ids_KT[:, :-1].repeat(B, 1),
+            attention_mask=torch.cat(
+                [batch.prompt_mask_BS, batch.prompt_mask_BS.new_ones(B, T - 1)], 1
+            ).repeat_interleave(K, 0),
+            position_ids=(ends_B1 + torch.arange(T - 1, device=ends_B1.device)).repeat_interleave(K, 0),
+            past_key_values=read.past_key_values,
+            use_cache=True,
+        )
+        logits_BTV = torch.cat([first_B1V, rest.logits], 1)
+        return _likelihoods(logits_BTV, labels_KT.repeat(B, 1)).view(B, K)
+
+    def generate(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+    ) -> list[Answered]:
+        """Answer greedily, whatever sampling or penalties the checkpoint's own generation settings name."""
+        tokenizer, own = loaded.processor.tokenizer, loaded.core.generation_config.eos_token_id
+        ends = sorted({tokenizer.eos_token_id, *([own] if isinstance(own, int) else own or [])})
+        made = loaded.core.generate(
+            **self._inputs(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B]),
+            max_new_tokens=max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=tokenizer.pad_token_id,
+            num_beams=1,
+            do_sample=False,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        ids_BT = made.sequences[:, batch.prompt_BS.shape[1] :]
+        log_BT = torch.stack(made.logits, 1).float().log_softmax(-1).gather(-1, ids_BT.unsqueeze(-1)).squeeze(-1)
+        ended_BT = torch.isin(ids_BT, torch.tensor(ends, device=ids_BT.device)).long()
+        kept_BT = (ended_BT.cumsum(1) - ended_BT == 0).float()
+        means = ((log_BT * kept_BT).sum(1) / kept_BT.sum(1)).exp()
+        said_BT = kept_BT.bool() & (ended_BT == 0)
+        texts = [str(tokenizer.decode(ids[said])).strip() for ids, said in zip(ids_BT, said_BT, strict=True)]
+        return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
+
+    def _read(
+        self,
+        loaded: Loaded,
+        ids_BL: torch.Tensor,
+        mask_BL: torch.Tensor,
+        regions_BND: torch.Tensor,
+        last: int,
+        **named: Any,
+    ) -> Any:
+        """Run the model over whole sequences; logits of the last positions alone, where it can."""
+        inputs = self._inputs(loaded, ids_BL, mask_BL, regions_BND)
+        if not hasattr(loaded.core.model, "get_rope_index"):
+            inputs["position_ids"] = (mask_BL.cumsum(1) - 1).clamp(min=0)
+        return loaded.core(**inputs, **({"logits_to_keep": last} if "logits_to_keep" in self.accepted else {}), **named)
+
+    def _inputs(
+        self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor
+    ) -> dict[str, Any]:
+        """Return what the model's `forward` takes of a sequence and its image."""
+        depths = regions_BND.chunk(self.depth + 1, 1)
+        seen = SimpleNamespace(
+            pooler_output=Regions(depths[0]), deepstack_features=[tuple(depth) for depth in depths[1:]]
+        )
+        image_BL = (ids_BL == loaded.core.config.image_token_id).long()
+        facts = _on(ids_BL.device, loaded.processor.repeat_facts(len(ids_BL)))
+        given = {"mm_token_type_ids": image_BL, "token_type_ids": image_BL, **facts}
+        return {
+            "input_ids": ids_BL,
+            "attention_mask": mask_BL,
+            "mm_encoder_outputs": {"image": seen},
+            **{name: value for name, value in given.items() if name in self.accepted},
+        }
+
+    def _surface(self, regions_BND: torch.Tensor) -> torch.Tensor:
+        """Return the regions of the tower's last layer alone."""
+        return regions_BND.chunk(self.depth + 1, 1)[0]
+
+    def _skipped(self, loaded: Loaded) -> torch.Tensor | int:
+        """Return by how much positions run ahead of tokens behind the prompt just read (an image's 2D positions)."""
+        deltas: torch.Tensor | None = getattr(loaded.core.model, "rope_deltas", None)
+        return 0 if deltas is None else deltas
+
+    def _answers(self, loaded: Loaded, texts: Iterable[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        reader = loaded.processor
+        ids_BT, mask_BT = _padded([reader.answer_ids(text) for text in texts], reader.tokenizer.pad_token_id, "right")
+        return ids_BT.to(loaded.device), mask_BT.to(loaded.device)
+
+
+def read_chat(source: str) -> Chat:
+    """Return the family of a checkpoint.
+
+    Raises:
+        UserError: its architecture is none that the family covers.
+    """
+    return Chat(AutoConfig.from_pretrained(source))
+
+
+def _limit(loaded: Loaded) -> int:
+    return int(loaded.core.config.get_text_config().max_position_embeddings)
+
+
+def _likelihoods(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Return the summed log-likelihood (B,) of the labels that count."""
+    losses = nn.functional.cross_entropy(
+        logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return -losses.view(labels_BT.shape).sum(1)
+
+
+def _stacked(regions: torch.Tensor | Sequence[torch.Tensor], images: int) -> torch.Tensor:
+    """Return regions (M, N, D), which a model may give as one tensor, by image, or by an image's tiles."""
+    whole = regions if isinstance(regions, torch.Tensor) else torch.cat([*regions])
+    return whole.reshape(images, -1, whole.shape[-1])
+
+
+def _on(device: torch.device, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask, both (B, longest), padded at one side."""
+    ids, ones = [torch.tensor(row) for row in rows], [torch.ones(len(row), dtype=torch.long) for row in rows]
+    padded = pad_sequence(ids, batch_first=True, padding_value=padding, padding_side=side)
+    return padded, pad_sequence(ones, batch_first=True, padding_side=side)

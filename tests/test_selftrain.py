@@ -19,7 +19,7 @@ from residency.data.unanswered import find_unanswered, require_unanswered
 from residency.errors import UserError
 from residency.exam import examine_fold
 from residency.material import Material, gather_material
-from residency.pseudo import PseudoAnswer, ask_images, select_answers
+from residency.pseudo import PseudoAnswer, ask_images, draw_view, select_answers
 from residency.selftrain import SelfTrained, self_train
 from residency.types import Prediction, Sample
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
@@ -240,6 +240,21 @@ def test_nothing_is_asked_of_a_category_that_training_has_not_nor_what_is_no_sta
     )
     unknown = [bare.model_copy(update={"category": None})]
     assert [s.question for s in ask_images(unknown, rare, "{prefix}")] == ["side"]
+
+
+@pytest.mark.parametrize("augmentation", ["ultrasound", "grey"])
+def test_a_view_differs_but_never_changes_sides(augmentation: str) -> None:
+    depth, width = np.mgrid[0:160, 0:200]
+    inside = (np.abs(width - 100) < 20 + 0.5 * depth) & (depth > 5)
+    picture = np.random.default_rng(0).integers(40, 90, (160, 200)) * inside * np.where(width < 100, 2, 1)
+    image = Image.fromarray(picture.astype(np.uint8))
+    asked = [Sample(id="a", image="a.png", prefix="Which side is bright?", group="g", question="side")]
+    views = [
+        np.asarray(draw_view(image, asked, augmentation, np.random.default_rng(seed)))  # type: ignore[arg-type]
+        for seed in range(12)
+    ]
+    assert len({view.tobytes() for view in views}) == 12
+    assert all(view[:, :100].mean() > 1.3 * view[:, 100:].mean() for view in views)
 
 
 @pytest.mark.parametrize("balance", ["category", "none"])

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from residency.config import Recipe, SelfTraining
+from residency.config import Augmentation, Recipe, SelfTraining
 from residency.errors import UserError
 from residency.files import read_lines
 from residency.material import Material
@@ -103,6 +103,16 @@ def answer_views(
     return {labelled[line.id][:2]: line for line in read_lines(path, Prediction) if line.id in labelled}
 
 
+def draw_view(
+    image: Image.Image, samples: Sequence[Sample], augmentation: Augmentation, rng: np.random.Generator
+) -> Image.Image:
+    """Return a picture as another machine would show it, all that is asked of it with the same answers."""
+    if augmentation != "ultrasound":
+        return vary_grey(image, rng)
+    drawn = [transform.name for transform in TRANSFORMS if {*transform.keeps} >= KEPT and rng.random() < transform.odds]
+    return augment_study(image, samples, rng, only=drawn)[0]
+
+
 def select_answers(
     asked: Sequence[Sample],
     given: Mapping[tuple[str, int], Prediction],
@@ -173,22 +183,17 @@ def _answer_by_view(
     for view in sorted(set(view_of.values())):
         mine = [sample for sample in waiting if view_of[sample.id] == view]
         for together in slice_images(mine, settings.batch_images):
-            images = _see_view(together, view, recipe) if view else None
+            images = _draw_views(together, view, recipe) if view else None
             yield from answer_samples(
                 opened, together, material.questionnaire, candidates, label, settings, images=images
             )
 
 
-def _see_view(samples: Sequence[Sample], view: int, recipe: Recipe) -> dict[str, Image.Image]:
-    """Return each image as another machine would show it; what would change an answer is not drawn."""
+def _draw_views(samples: Sequence[Sample], view: int, recipe: Recipe) -> dict[str, Image.Image]:
     pictures = {}
     for image in sorted({sample.image for sample in samples}):
         rng = np.random.default_rng([recipe.train.seed, view, zlib.crc32(Path(image).name.encode())])
         with Image.open(image) as file:
-            if recipe.train.augment == "ultrasound":
-                drawn = [one.name for one in TRANSFORMS if {*one.keeps} >= KEPT and rng.random() < one.odds]
-                about = [sample for sample in samples if sample.image == image]
-                pictures[image], _ = augment_study(file, about, rng, only=drawn)
-            else:
-                pictures[image] = vary_grey(file, rng)
+            about = [sample for sample in samples if sample.image == image]
+            pictures[image] = draw_view(file, about, recipe.train.augment, rng)
     return pictures

@@ -93,7 +93,7 @@ def build_tiny_gemma3(out: Path) -> None:
     build_tiny(out, "gemma3", ids, vision, text, image="<image_soft_token>", mm_tokens_per_image=4)
 
 
-BUILDERS: dict[str, Callable[[Path], None]] = {
+CHAT_BUILDERS: dict[str, Callable[[Path], None]] = {
     "qwen2.5-vl": build_tiny_qwen25,
     "qwen3-vl": build_tiny_qwen3,
     "smolvlm": build_tiny_smolvlm,

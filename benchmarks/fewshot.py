@@ -34,6 +34,7 @@ def read_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", default="a,b,c,d", help=f"experiments, of {','.join(EXPERIMENTS)}")
     parser.add_argument("--rows", help=f"of: {', '.join(TITLES)}; ablations, or: {', '.join(ABLATIONS)}")
     parser.add_argument("--draws", type=int, default=0, help="at most so many draws of each size")
+    parser.add_argument("--steps", type=int, default=0, help="nano's optimizer steps (to be chosen on s alone)")
     parser.add_argument("--phantoms", type=Path, nargs="*", help="folders of `residency phantom` (else drawn anew)")
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--work", type=Path, default=ROOT / "scratch" / "fewshot")
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(call.threads)
         transformers.logging.set_verbosity_error()
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-        bench = Bench(call.work.resolve(), tuple(call.phantoms or ()), call.quick, _tell)
+        bench = Bench(call.work.resolve(), tuple(call.phantoms or ()), call.quick, _tell, call.steps)
         for _ in run_cells(bench, results, call.shared, call.only, call.rows, call.draws):
             pass
     print(write_tables(results.read()), end="")

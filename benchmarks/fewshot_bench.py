@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fewshot_data import Draw
 from fewshot_lite import Course, Lite, start_lite, train_on_phantoms
 from residency.files import sha256_file, sha256_text
-from residency.models.registry import SHORT_NAMES, Opened, open_model
+from residency.models.registry import Opened, open_model
 from residency.types import Answer
 
 
@@ -30,9 +31,15 @@ class Bench:
     phantoms: tuple[Path, ...]
     quick: bool
     say: Callable[[str], None]
+    steps: int = 0
+    """Optimizer steps of nano in the place of the experiments' own (0: those)."""
     features: dict[tuple[str, str], tuple[np.ndarray, float]] = field(default_factory=dict)
     """By kind and image path: the frozen features, and the seconds they took."""
     pictures: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
+
+    def steps_of(self, draw: Draw) -> int:
+        """Return nano's optimizer steps on a draw."""
+        return self.steps or draw.experiment.steps
 
     @cached_property
     def nano(self) -> Opened:
@@ -49,16 +56,14 @@ class Bench:
     @cached_property
     def nano_hash(self) -> str:
         """The SHA-256 of the shipped nano's weights."""
-        return sha256_text(
-            "".join(sha256_file(file) for file in sorted(Path(SHORT_NAMES["nano"]).glob("*.safetensors")))
-        )
+        files = sorted(Path(self.nano.loaded.spec.source).glob("*.safetensors"))
+        return sha256_text("".join(sha256_file(file) for file in files))
 
     @cached_property
     def phantom_weights(self) -> Path:
         """EfficientNet-Lite0 after naming the planes of phantoms, with the trial's settings."""
-        self.say("EfficientNet-Lite0 learns the phantoms' planes (once)")
         course = Course(2, 1e-3, 4) if self.quick else Course(400, 1e-3, 32)
-        return train_on_phantoms(self.phantoms, self.work, course, 16 if self.quick else 8000)
+        return train_on_phantoms(self.phantoms, self.work, course, 16 if self.quick else 8000, self.say)
 
     def model(self, name: str) -> str:
         """Return the folder of nano with random weights, its tower's too or from ImageNet; `nano` is the shipped."""

@@ -7,7 +7,7 @@ network first trained on plane labels, 400 steps of 32 at 1e-3. The weights are 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,14 +143,25 @@ def see_lite(network: Lite, path: str, pooled: bool) -> np.ndarray:
     return seen
 
 
-def train_on_phantoms(folders: Sequence[Path], work: Path, course: Course, most: int) -> Path:
-    """Return the weights of the network after naming simulated planes; made once for the same folders and course."""
+def train_on_phantoms(
+    folders: Sequence[Path], work: Path, course: Course, most: int, say: Callable[[str], None]
+) -> Path:
+    """Return the weights of the network after naming simulated planes; made once for the same folders and course.
+
+    One phantom of 20 is held out; how many of these it names is said.
+    """
     key = sha256_text(json.dumps([[str(f.resolve()) for f in folders], course.steps, course.batch, most]))[:12]
     path = work / f"lite-phantoms-{key}.pt"
     if not path.is_file():
         grey_NHW, label_N = _read_phantoms(folders, most) if folders else _draw_phantoms(most)
-        lesson = Lesson(grey_NHW, label_N, np.zeros((len(label_N), 0)))
+        first = -(-len(label_N) // 20)
+        held, lesson = (
+            Lesson(grey_NHW[rows], label_N[rows], np.zeros((len(label_N[rows]), 0)))
+            for rows in (slice(first), slice(first, None))
+        )
         network = fit_lite(start_lite(len(CLASSES), 0, 0), lesson, course, seed=0)
+        right = float(np.mean(ask_lite(network, lesson, held) == held.target_N))
+        say(f"EfficientNet-Lite0 after {len(lesson.target_N)} phantoms: {right:.2f} of {first} others named right")
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)

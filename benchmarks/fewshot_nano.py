@@ -43,11 +43,14 @@ def recipe_of(bench: Bench, draw: Draw, row: str) -> Recipe:
     """Return the shipped recipe with the experiment's and the row's changes; training sets its number of epochs.
 
     Where no two images share an answer (one patient's four planes), the loss between alike images has none: it is off.
+    So is self-training for numbers, which it does not know, and where a single test group leaves none to learn from.
     """
     changes = {**draw.experiment.overrides, **NANO.get(row, {}), **ABLATIONS.get(row, {})}
     if load_recipe(draw.experiment.recipe).train.part_learning_rates:
         changes.pop("train.part_learning_rates", None)  # the shipped recipe has rates of its own
     changes |= {"name": "cell", "train.save_steps": 100_000, "model": bench.model(changes.get("model", "nano"))}
+    if draw.experiment.measures or len({sample.group for sample in draw.test}) < 2:
+        changes["train.self_training"] = None
     recipe = load_recipe(draw.experiment.recipe, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
     if recipe.train.contrastive is None or _share_answers(draw.asked):
         return recipe
@@ -76,7 +79,9 @@ def _train_part(bench: Bench, draw: Draw, recipe: Recipe) -> tuple[Path, float]:
     run = folder / "runs" / recipe.name
     shutil.rmtree(folder, ignore_errors=True)
     data = write_draw(draw, folder / "data")
-    train = recipe.train.model_copy(update={"epochs": 1 if bench.quick else epochs_of(draw, recipe)})
+    train = recipe.train.model_copy(
+        update={"epochs": 1 if bench.quick else epochs_of(draw, recipe, bench.steps_of(draw))}
+    )
     recipe = recipe.model_copy(update={"data": data, "out": folder / "runs", "train": train})
     began = perf_counter()
     train_all = self_train if recipe.train.self_training else train_run
@@ -86,8 +91,8 @@ def _train_part(bench: Bench, draw: Draw, recipe: Recipe) -> tuple[Path, float]:
     return run, perf_counter() - began
 
 
-def epochs_of(draw: Draw, recipe: Recipe) -> int:
-    """Return the epochs that give the experiment's number of steps."""
+def epochs_of(draw: Draw, recipe: Recipe, steps: int) -> int:
+    """Return the epochs that give at least this number of optimizer steps."""
     settings = recipe.train
     batches = ImageBatches(
         draw.train,
@@ -96,7 +101,7 @@ def epochs_of(draw: Draw, recipe: Recipe) -> int:
         balance=settings.balance,
         seed=settings.seed,
     )
-    return ceil(draw.experiment.steps * settings.accumulate / len(batches))
+    return ceil(steps * settings.accumulate / len(batches))
 
 
 def _share_answers(samples: Sequence[Sample]) -> bool:

@@ -39,7 +39,7 @@ def settings_of(bench: Bench, draw: Draw, row: str) -> str:
         recipe = recipe_of(bench, draw, row)
         if row in ABLATIONS and recipe == recipe_of(bench, draw, "tuned"):
             return ""
-        said += [dump_recipe(recipe), str(draw.experiment.steps), bench.nano_hash]
+        said += [dump_recipe(recipe), str(bench.steps_of(draw)), bench.nano_hash]
     elif row in ("probe", "knn"):
         said.append(bench.nano_hash)
     elif row == "lite-phantoms":

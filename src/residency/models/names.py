@@ -3,16 +3,18 @@
 import re
 from importlib.resources import files
 
+from pydantic import computed_field
+
 from residency.types import Record
 
 GIB = 2**30
-BYTES_16, BYTES_4, BYTES_TRAINED = 2.0, 0.516, 16.0
-"""Bytes a parameter: bf16; nf4 with double-quantized scales, 4.127 bits (QLoRA, Dettmers 2023, arXiv 2305.14314);
-trained: fp32 weight, gradient, and AdamW's two moments."""
+BYTES_32, BYTES_16, BYTES_4, BYTES_TRAINED = 4.0, 2.0, 0.516, 16.0
+"""Bytes a parameter: fp32; bf16; nf4 with double-quantized scales, 4.127 bits (QLoRA, Dettmers 2023, arXiv
+2305.14314); trained: fp32 weight, gradient, and AdamW's two moments."""
 FORMULA = (
-    "memory: 16-bit = 2 bytes x parameters + 16 bytes x trained; 4-bit = 0.516 bytes x the language model's linear "
-    "layers + 2 bytes x the rest + 16 bytes x trained; trained = rank-16 LoRA on the language model and the "
-    "projector; activations come on top"
+    "memory to tune, in GiB: bytes x parameters + 16 bytes x what is trained (rank-16 LoRA on the language model, and "
+    "the projector); bytes: 4 at 32 bits, which is how this version loads weights; 2 at 16 "
+    "bits; 0.516 at 4 bits for the language model's linear layers, 2 for the rest. Activations come on top."
 )
 
 
@@ -33,16 +35,24 @@ class KnownModel(Record):
     linear: int
     trained: int
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def tune_32_gib(self) -> float:
+        """GiB for weights at 32 bits and everything trained."""
+        return round((BYTES_32 * self.parameters + BYTES_TRAINED * self.trained) / GIB, 2)
+
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def tune_16_gib(self) -> float:
         """GiB for weights at 16 bits and everything trained."""
-        return (BYTES_16 * self.parameters + BYTES_TRAINED * self.trained) / GIB
+        return round((BYTES_16 * self.parameters + BYTES_TRAINED * self.trained) / GIB, 2)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def tune_4_gib(self) -> float:
         """GiB for the language model's linear layers at 4 bits, the rest at 16, and everything trained."""
         rest = self.parameters - self.linear
-        return (BYTES_4 * self.linear + BYTES_16 * rest + BYTES_TRAINED * self.trained) / GIB
+        return round((BYTES_4 * self.linear + BYTES_16 * rest + BYTES_TRAINED * self.trained) / GIB, 2)
 
 
 Counts = tuple[int, int, int]
@@ -62,7 +72,7 @@ SMOL_256M: Counts = (256_484_928, 106_168_320, 11_962_368)
 SMOL_500M: Counts = (507_482_304, 314_572_800, 20_480_000)
 GEMMA_4B: Counts = (4_300_079_472, 3_208_642_560, 32_752_768)
 
-GEMMA, HAI_DEF = "Gemma terms", "Health AI Developer Foundations terms"
+GEMMA, HAI_DEF = "Gemma terms", "HAI-DEF terms (Google)"
 TABLE: tuple[tuple[str, str, str, str, bool, Counts], ...] = (
     ("nano", "", "nano", "Apache-2.0", False, NANO),
     ("florence-2-base", "florence-community/Florence-2-base", "florence2", "MIT", False, FLORENCE_BASE),

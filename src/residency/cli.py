@@ -8,7 +8,7 @@ import typer
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.errors import UserError
-from residency.tell import out_console, say, score_table, stop, tell
+from residency.tell import model_table, out_console, say, score_table, stop, tell
 from residency.types import MODES, Mode, SplitName
 
 if TYPE_CHECKING:
@@ -151,6 +151,18 @@ def train(
             raise typer.Exit(130)
     folds = {"folds": [result.model_dump(mode="json") for result in results]}
     tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models with a short name: where from, under which licence, how large. Nothing is downloaded."""
+    from residency.models.names import FORMULA, KNOWN
+
+    if as_json:
+        tell(list(KNOWN.values()), True)
+        return
+    out_console.print(model_table(list(KNOWN.values())))
+    out_console.print(f"{FORMULA}\nnext: residency train RECIPE model=NAME", markup=False)
 
 
 @app.command()

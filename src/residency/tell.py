@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
@@ -52,6 +53,18 @@ def score_table(examination: Any) -> Table:
         own, *others = (found.get((question.id, name)) for name in columns)
         interval = "-" if own is None or own.low is None else f"[{own.low:.2f}, {own.high:.2f}]"
         table.add_row(question.id, question.metric, _score_cell(own), interval, *map(_score_cell, others))
+    return table
+
+
+def model_table(models: Sequence[Any]) -> Table:
+    """Return known models, a line each, with GiB to tune them."""
+    heads = ["model", "on the hub", "family", "licence", "asks for terms", "parameters", "32-bit", "16-bit", "4-bit"]
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for model in models:
+        memory = (f"{gib:.2g}" for gib in (model.tune_32_gib, model.tune_16_gib, model.tune_4_gib))
+        size = f"{model.parameters / 1e9:.2f}B" if model.parameters >= 1e9 else f"{model.parameters / 1e6:.0f}M"
+        where = model.hub or "in the package"
+        table.add_row(model.name, where, model.family, model.licence, "yes" if model.terms else "no", size, *memory)
     return table
 
 

@@ -45,7 +45,7 @@ class Chat:
         with torch.device("meta"):
             skeleton = AutoModelForImageTextToText.from_config(config)
         accepted = accepted_by(skeleton.forward)
-        self.parts = find_parts(skeleton)
+        self.parts: Mapping[Part, str] = find_parts(skeleton)
         missing = [part for part in PLACES if part not in self.parts]
         if missing or "mm_encoder_outputs" not in accepted:
             found = f"no {' or '.join(missing)} module" if missing else "its forward takes no images seen before"

@@ -117,7 +117,7 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     make_source(tmp_path)
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
-    assert len(index_images(tmp_path / "images").names) == 12
+    assert len(index_images(tmp_path / "images").paths) == 12
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])

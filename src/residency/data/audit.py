@@ -115,7 +115,7 @@ def build_audit(
     """Return the audit of a dataset whose images were read; an image's name here is its path as samples hold it."""
     samples = dataset.samples
     group_of = {sample.image: sample.group for sample in samples}
-    annotated = {sample.image for sample in samples if sample.suffix is not None}
+    answered = [sample for sample in samples if sample.suffix is not None]
     pairs = tuple(
         TwinPair(
             first=twin.first,
@@ -129,11 +129,11 @@ def build_audit(
     balance = count_answers(samples)
     return Audit(
         images=len(group_of),
-        annotated_images=len(annotated),
-        samples=sum(sample.suffix is not None for sample in samples),
+        annotated_images=len({sample.image for sample in answered}),
+        samples=len(answered),
         groups=len(set(group_of.values())),
-        annotated_groups=len({sample.group for sample in samples if sample.suffix is not None}),
-        folds=tuple(_fold_sizes(dataset)),
+        annotated_groups=len({sample.group for sample in answered}),
+        folds=tuple(_fold_sizes(dataset, answered)),
         leaks=tuple(find_leaks(dataset, pairs)),
         unreadable=(*unreadable, *_changed_files(samples, images)),
         coverage=count_coverage(samples),
@@ -141,7 +141,7 @@ def build_audit(
         twins=pairs,
         defects=count_defects(history),
         annotate_next=tuple(suggest_images(samples)),
-        warnings=tuple(_warnings(dataset, history, balance)),
+        warnings=tuple(_warnings(dataset, answered, history, balance)),
         history=history,
     )
 
@@ -172,10 +172,9 @@ def find_leaks(dataset: Dataset, twins: Iterable[TwinPair]) -> list[Problem]:
             if twin.groups[0] != twin.groups[1]:
                 pair = f"{twin.first}` and `{twin.second}"
                 places["near-duplicate", pair] = splits_of[twin.groups[0]] | splits_of[twin.groups[1]]
-        for (kind, value), splits in sorted(places.items()):
-            if value and len(splits) > 1:
-                message = f"{kind} `{value}` in {' and '.join(sorted(splits))}{where}"
-                leaks.append(Problem(kind=f"leak-{kind}", message=message))
+        for kind, value in sorted(place for place, splits in places.items() if place[1] and len(splits) > 1):
+            message = f"{kind} `{value}` in {' and '.join(sorted(places[kind, value]))}{where}"
+            leaks.append(Problem(kind=f"leak-{kind}", message=message))
     return leaks
 
 
@@ -205,10 +204,10 @@ def count_defects(history: History) -> tuple[Defect, ...]:
     return (*changed, *(Defect(kind=kind, found=count, listed=count) for kind, count in sorted(listed.items())))
 
 
-def _fold_sizes(dataset: Dataset) -> Iterable[dict[str, dict[str, int]]]:
-    answers = Counter(sample.group for sample in dataset.samples if sample.suffix is not None)
+def _fold_sizes(dataset: Dataset, answered: Sequence[Sample]) -> Iterable[dict[str, dict[str, int]]]:
+    answers = Counter(sample.group for sample in answered)
     images = Counter(sample.group for sample in one_each(dataset.samples))
-    annotated = Counter(sample.group for sample in one_each([s for s in dataset.samples if s.suffix is not None]))
+    annotated = Counter(sample.group for sample in one_each(answered))
     for fold in dataset.splits.folds if dataset.splits else ():
         yield {
             name: {
@@ -232,23 +231,24 @@ def _changed_files(samples: Sequence[Sample], images: Sequence[ImageFile]) -> li
     ]
 
 
-def _warnings(dataset: Dataset, history: History, balance: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
-    annotated = [sample for sample in dataset.samples if sample.suffix is not None]
-    groups = len({sample.group for sample in annotated})
+def _warnings(
+    dataset: Dataset, answered: Sequence[Sample], history: History, balance: Mapping[str, Mapping[str, int]]
+) -> Iterable[str]:
+    groups = len({sample.group for sample in answered})
     if history.group_by == "image":
         yield "Grouped by image: images of one patient may stand in train and in test. This risk was accepted by name."
     if dataset.splits is None:
         yield "The dataset has no splits."
     if groups < FEW_GROUPS:
         yield f"Only {groups} annotated groups: intervals will be wide, and exact ones will stand beside them."
-    totals = Counter(sample.question for sample in annotated if isinstance(sample.answer, str))
+    totals = Counter(sample.question for sample in answered if isinstance(sample.answer, str))
     for id, counts in balance.items():
         answer, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
         total = totals[id]
         if total >= 20 and most > LOPSIDED * total and len(counts) > 1:
             yield f"{id}: {most} of {total} answers are `{answer}`, so accuracy says little: read balanced accuracy."
     if dataset.questionnaire:
-        given = {sample.question for sample in annotated}
+        given = {sample.question for sample in answered}
         missing = [question.id for question in dataset.questionnaire.questions if question.id not in given]
         if missing and given != {None}:
             yield f"No answers at all to {', '.join(missing)}."

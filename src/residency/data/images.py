@@ -20,7 +20,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from residency.errors import UserError
@@ -39,13 +38,16 @@ _FAILS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, stru
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One readable image: its name, bytes' SHA-256, (width, height), (bytes, ns) when read, and a 64 x 64 grey one."""
+    """One readable image: its name, bytes' SHA-256, (width, height), and (bytes, ns of the last change) when read.
+
+    `thumb` is the picture in 64 x 64 grey levels, row by row.
+    """
 
     name: str
     sha256: str
     size: tuple[int, int]
     stamp: tuple[int, int]
-    thumb: NDArray[np.uint8] = field(repr=False, compare=False)
+    thumb: bytes = field(repr=False, compare=False)
 
 
 def read_images(paths: Mapping[str, Path]) -> tuple[list[ImageFile], list[Problem]]:
@@ -138,15 +140,15 @@ def read_image(name: str, path: Path) -> ImageFile | Problem:
     return ImageFile(name, digest, (width, height), (status.st_size, status.st_mtime_ns), thumb)
 
 
-def _shrink(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return a (64, 64) grey copy; 16-bit and float pictures are stretched to their own range first."""
+def _shrink(picture: Image.Image) -> bytes:
+    """Return the grey levels of a 64 x 64 copy; 16-bit and float pictures are stretched to their own range first."""
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, dtype=np.float32)
         low, high = float(values.min()), float(values.max())
         grey = Image.fromarray(((values - low) * (255.0 / max(high - low, 1e-6))).astype(np.uint8))
     else:
         grey = picture if picture.mode == "L" else picture.convert("L")
-    return np.asarray(grey.resize((THUMB, THUMB), Image.Resampling.BOX))
+    return grey.resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
 
 
 def image_problem(name: str, kind: str, message: str) -> Problem:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from residency.data.images import image_problem
@@ -16,22 +16,18 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".
 class ImageIndex:
     """Finds an image by the name a sheet gives it, leniently: case, ending, spaces, sub-folders, Windows paths."""
 
-    def __init__(self, root: Path, names: Iterable[str], problems: Iterable[Problem] = ()) -> None:
+    def __init__(self, root: Path, paths: Mapping[str, Path], problems: Iterable[Problem] = ()) -> None:
         self.root = root
-        self.names = tuple(names)
+        self.paths = dict(paths)
         self.problems = tuple(problems)
         self._bad = {problem.source.file: problem for problem in self.problems if problem.source}
         self._by: dict[int, defaultdict[str, list[str]]] = {}
 
-    @property
-    def paths(self) -> dict[str, Path]:
-        """Where each image lies, by name."""
-        return {name: self.root / name for name in self.names}
-
     def without(self, unreadable: Sequence[Problem]) -> "ImageIndex":
         """Return an index in which the images that these problems are about cannot be used."""
         bad = {problem.source.file for problem in unreadable if problem.source}
-        return ImageIndex(self.root, (name for name in self.names if name not in bad), [*self.problems, *unreadable])
+        paths = {name: path for name, path in self.paths.items() if name not in bad}
+        return ImageIndex(self.root, paths, [*self.problems, *unreadable])
 
     def find(self, written: str, hint: str | None = None) -> str | Problem:
         """Return the name of the image that is meant, or what is wrong; `hint` is a folder that settles equal names."""
@@ -52,14 +48,14 @@ class ImageIndex:
         """Return the images' names by what one level of leniency leaves of them; most sheets need the first alone."""
         if number not in self._by:
             names = self._by.setdefault(number, defaultdict(list))
-            for name in (*self.names, *self._bad):
+            for name in (*self.paths, *self._bad):
                 names[_LEVELS[number](name.rpartition("/")[2])].append(name)
         return self._by[number]
 
     def _near(self, name: str) -> tuple[str, ...]:
         from rapidfuzz import process
 
-        return tuple(hit[0] for hit in process.extract(name, self.names, limit=2, score_cutoff=80))
+        return tuple(hit[0] for hit in process.extract(name, self.paths.keys(), limit=2, score_cutoff=80))
 
 
 def _squeezed(name: str) -> str:
@@ -100,15 +96,15 @@ def index_images(root: Path) -> ImageIndex:
     """
     if not root.is_dir():
         raise UserError(f"no folder of images {root}", found="a file" if root.exists() else "nothing")
-    names, problems = _list_images(root)
-    if not names and not problems:
+    paths, problems = _list_images(root)
+    if not paths and not problems:
         raise UserError(f"{root} holds no images", allowed=sorted(ENDINGS))
-    return ImageIndex(root, names, problems)
+    return ImageIndex(root, paths, problems)
 
 
-def _list_images(root: Path) -> tuple[list[str], list[Problem]]:
-    """Return the names of the image files under the folder, and links that point out of it."""
-    names: list[str] = []
+def _list_images(root: Path) -> tuple[dict[str, Path], list[Problem]]:
+    """Return the image files under the folder by name, and links that point out of it."""
+    paths: dict[str, Path] = {}
     problems: list[Problem] = []
 
     def refuse(error: OSError) -> None:
@@ -130,8 +126,8 @@ def _list_images(root: Path) -> tuple[list[str], list[Problem]]:
                 message = "a link out of the image folder is not followed"
                 problems.append(image_problem(name, "outside-link", message))
             else:
-                names.append(name)
-    return names, problems
+                paths[name] = path
+    return paths, problems
 
 
 def _is_text(name: str) -> bool:

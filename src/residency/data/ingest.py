@@ -104,7 +104,6 @@ def ingest(
         return _write(dataset, gathered, audit, replace_old)
 
 
-
 def _write(dataset: Dataset, gathered: Gathered, audit: Audit, replace_old: bool) -> IngestSummary:
     """Write the dataset's folder whole and return what it holds."""
     out = dataset.folder
@@ -174,7 +173,7 @@ def _check_unchanged(before: Mapping[Path, str], frame: Frame) -> None:
     """Hash sheets anew, and images whose size or time of change is another than when they were read."""
     changed = [path for path, digest in before.items() if sha256_file(path) != digest]
     for name, image in frame.images.items():
-        path = frame.index.root / name
+        path = frame.index.paths[name]
         status = path.stat()
         moved = (status.st_size, status.st_mtime_ns) != image.stamp
         if moved and sha256_file(path) != image.sha256:

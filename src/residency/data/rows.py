@@ -188,9 +188,7 @@ class _TableReader:
         self.gathered.seen.add(found)
         return found
 
-    def _group(
-        self, number: int, cells: Mapping[int, Value], image: str | None, problems: list[Problem]
-    ) -> str | None:
+    def _group(self, number: int, cells: Mapping[int, Value], image: str | None, problems: list[Problem]) -> str | None:
         if self.kind == "image" or image is None:
             return image
         if self.kind == "pattern":

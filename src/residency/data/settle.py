@@ -67,7 +67,7 @@ def add_unannotated(gathered: Gathered, frame: Frame) -> None:
     kind, argument = check_grouping(frame.group_by)
     categories = Lexicon(frame.questionnaire.categories)
     alone = 0
-    for image in frame.index.names:
+    for image in frame.index.paths:
         if image in gathered.seen:
             continue
         group = pattern_group(argument, image) if kind == "pattern" else None

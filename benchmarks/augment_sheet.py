@@ -15,7 +15,7 @@ from residency.types import Sample
 from residency.ultrasound.augment import TRANSFORMS, augment
 from residency.ultrasound.phantom import draw_image, find_site
 
-SHOWN = (("trans-thalamic", "meridian"), ("abdomen", "delta"), ("femur", "lowland"))
+SHOWN = (("trans-thalamic", "meridian"), ("abdomen", "delta"), ("femur", "summit"))
 SIDE, COLUMNS, DRAWS, TOGETHER, SHADES = 148, 8, 16, 3, 40
 SAMPLE = Sample(id="shown", image="shown", prefix="Name the plane.", suffix="a plane", group="shown")
 

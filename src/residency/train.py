@@ -224,7 +224,10 @@ class RunTrainer(Trainer):
 
     def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
         told = any(f"{{{name}}}" in self.recipe.prompt for name in ("spacing_mm", "field_mm"))
-        images, samples = augment_draws(draws, self.recipe.train.augment, spacing_told=told, witnesses=self.witnesses)
+        size: dict[str, int] = dict(self.opened.loaded.processor.image_processor.size)
+        images, samples = augment_draws(
+            draws, self.recipe.train.augment, side=size.get("height"), spacing_told=told, witnesses=self.witnesses
+        )
         batch = self.opened.family.encode(self.opened.loaded, samples, with_answers=True, images=images)
         tensors = batch.tensors()
         return tensors | {"labels": tensors.pop("labels_BT"), "samples": [sample for sample, _ in draws]}

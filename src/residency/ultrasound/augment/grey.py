@@ -15,6 +15,8 @@ DISPLAY_DB = 60.0
 """The dynamic range that full scale is taken to show, in dB: machines are set to 50 to 70."""
 TOE = 0.1
 """Levels (0 to 1) below this change the less, the darker they are."""
+FAINTEST = 0.4
+"""What a change leaves of a level at least: dark tissue stays to be seen."""
 GAIN_DB = 6.0
 """Largest change of the overall gain, in dB either way; the weakest simulated `low gain` is 6.8 dB."""
 TIME_GAIN_DB = 5.0
@@ -42,9 +44,10 @@ BLUR_LATERAL = 0.006
 
 
 def add_decibels(levels_HWC: Levels, change_db: NDArray[np.floating] | float) -> Levels:
-    """Return the levels after so many dB, a number or (H, W); black stays black."""
+    """Return the levels after so many dB, a number or (H, W); black stays black, and nothing faint is lost."""
     step = np.asarray(change_db, np.float32)[..., None] / np.float32(DISPLAY_DB)
-    return np.clip(levels_HWC + step * np.minimum(levels_HWC / np.float32(TOE), 1), 0, 1)
+    changed = levels_HWC + step * np.minimum(levels_HWC / np.float32(TOE), 1)
+    return np.clip(changed, np.float32(FAINTEST) * levels_HWC, 1)
 
 
 def change_gain(levels_HWC: Levels, sector: Sector, rng: Generator, share: float) -> Levels:
@@ -72,7 +75,8 @@ def change_range(levels_HWC: Levels, sector: Sector, rng: Generator, share: floa
     ratio = float(np.exp(share * rng.uniform(-1, 1) * np.log(RANGE_RATIO)))
     mean = levels_HWC[sector.mask_HW].mean(dtype=np.float64) if sector.mask_HW.any() else 0.5
     step = (levels_HWC - np.float32(mean)) * np.float32(1 / ratio - 1)
-    return np.clip(levels_HWC + step * np.minimum(levels_HWC / np.float32(TOE), 1), 0, 1)
+    changed = levels_HWC + step * np.minimum(levels_HWC / np.float32(TOE), 1)
+    return np.clip(changed, np.float32(FAINTEST) * levels_HWC, 1)
 
 
 def redraw_speckle(levels_HWC: Levels, sector: Sector, rng: Generator, share: float) -> Levels:

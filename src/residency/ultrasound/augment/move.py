@@ -17,9 +17,9 @@ from residency.ultrasound.augment.sector import Levels, Mask, Sector
 ROTATION_DEG = 5.0
 """Largest rotation about the probe's apex, in degrees either way."""
 ZOOM_RATIO = 1.1
-"""Largest magnification about the sector's middle, or its inverse."""
+"""Largest magnification about the middle of the probe's face, or its inverse."""
 SHIFT_SHARE = 0.04
-"""Largest shift along each side, in shares of that side."""
+"""Largest shift to either side and towards the probe, in shares of the side."""
 EVEN_SHARE = 0.9
 """How much of a sector its mirror image must cover (intersection over union) for a flip."""
 FADE_SHARE = 0.3
@@ -54,17 +54,17 @@ def rotate(sector: Sector, spacing: tuple[float, float], rng: Generator) -> Move
 
 
 def zoom(sector: Sector, spacing: tuple[float, float], rng: Generator) -> Move | None:
-    """Return a magnification about the sector's middle."""
+    """Return a magnification about the middle of the probe's face, as another depth setting gives."""
     factor = float(np.exp(rng.uniform(-1, 1) * np.log(ZOOM_RATIO)))
-    middle = _middle(sector)
-    return Move(_about(middle) @ np.diag([factor, factor, 1.0]) @ _about(middle, -1), zoom=factor)
+    face = (sector.apex[0], sector.apex[1] + sector.near)
+    return Move(_about(face) @ np.diag([factor, factor, 1.0]) @ _about(face, -1), zoom=factor)
 
 
 def shift(sector: Sector, spacing: tuple[float, float], rng: Generator) -> Move | None:
-    """Return a shift along both sides."""
+    """Return a shift to a side and towards the probe; away from it, the near field would have to be made up."""
     height, width = sector.mask_HW.shape
-    x, y = rng.uniform(-SHIFT_SHARE, SHIFT_SHARE, 2)
-    return Move(_about((x * width, y * height)))
+    across, up = rng.uniform(-SHIFT_SHARE, SHIFT_SHARE), rng.uniform(0, SHIFT_SHARE)
+    return Move(_about((across * width, -up * height)))
 
 
 def flip(sector: Sector, spacing: tuple[float, float], rng: Generator) -> Move | None:
@@ -123,9 +123,3 @@ def _continue(levels_HWC: Levels, core_HW: Mask, places_N2: NDArray[np.floating]
 
 def _about(place: tuple[float, float], sign: float = 1.0) -> NDArray[np.floating]:
     return np.array([[1, 0, sign * place[0]], [0, 1, sign * place[1]], [0, 0, 1.0]])
-
-
-def _middle(sector: Sector) -> tuple[float, float]:
-    rows, columns = np.nonzero(sector.mask_HW[::4, ::4])
-    height, width = sector.mask_HW.shape
-    return (float(columns.mean() * 4 + 2), float(rows.mean() * 4 + 2)) if len(rows) else (width / 2, height / 2)

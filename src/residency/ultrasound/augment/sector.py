@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation, label, minimum_filter, uniform_filter
+from scipy.ndimage import binary_dilation, binary_erosion, label, minimum_filter, uniform_filter
 from scipy.spatial import ConvexHull
 
 Levels = NDArray[np.float32]
@@ -29,8 +29,8 @@ ARC_SHARE = 0.3
 """How much of an arc must be lit for the sector to reach it."""
 CONVEX_SHARE = 0.88
 """How much of its convex hull a region fills whose outline is trusted."""
-RIM = 2
-"""Coarse pixels inside the sector's outline that are half lit."""
+RIM = 3
+"""Coarse pixels inside the sector's outline, or at the picture's edge, that may be half lit."""
 STRAY = 0.0005
 """The share of the picture that must be lit beside the sector for it to bear marks: a ruler, text, a logo."""
 
@@ -72,7 +72,7 @@ def find_sector(levels_HW: Levels) -> Sector:
     small = np.asarray(Image.fromarray(levels_HW).reduce(step), np.float32)
     floor = _background(small) + LIT
     lit = small > floor
-    body = _fill_bites(_find_body(levels_HW, step, floor))
+    body = _fill_bites(_find_body(levels_HW, small.shape, floor))
     flanks = _fit_flanks(body)
     rows, columns = np.nonzero(body)
     top, bottom = int(rows.min()), int(rows.max()) + 1
@@ -95,7 +95,7 @@ def find_sector(levels_HW: Levels) -> Sector:
     around = binary_dilation(body, iterations=2)
     return Sector(
         mask_HW=_sharpen(body, around, levels_HW, floor),
-        core_HW=spread(~binary_dilation(~body, iterations=RIM), height, width) > 0.5,
+        core_HW=spread(binary_erosion(body, iterations=RIM), height, width) > 0.5,
         depth_HW=spread(depth, height, width),
         across_HW=spread(((angle - middle) / half).clip(-1.2, 1.2), height, width),
         apex=(float(apex[0]) * step, float(apex[1]) * step),
@@ -122,17 +122,18 @@ def _middles(shape: tuple[int, int], apex: tuple[float, float]) -> tuple[Levels,
 
 
 def _background(small: Levels) -> float:
-    """Return the screen's own level: that of the darkest flat corner, else 0."""
+    """Return the screen's own level: that of the darkest corner without any texture, else 0."""
     side = max(2, min(small.shape) // 16)
     corners = [small[:side, :side], small[:side, -side:], small[-side:, :side], small[-side:, -side:]]
-    flat = [float(np.median(corner)) for corner in corners if corner.std() < LIT / 3]
+    flat = [float(np.median(corner)) for corner in corners if corner.std() < LIT / 8]
     return min(flat, default=0.0)
 
 
-def _find_body(levels_HW: Levels, step: int, floor: float) -> Mask:
+def _find_body(levels_HW: Levels, shape: tuple[int, ...], floor: float) -> Mask:
     """Return the densely lit regions, coarse; text and rulers, thinner than three pixels of twice COARSE, are not."""
-    half = Image.fromarray(levels_HW).reduce(max(1, step // 2))
-    thick = Image.fromarray(minimum_filter(np.asarray(half, np.float32), 3)).reduce(step // max(1, step // 2))
+    half = Image.fromarray(levels_HW).reduce(max(1, max(levels_HW.shape) // (2 * COARSE)))
+    thick = Image.fromarray(minimum_filter(np.asarray(half, np.float32), 3))
+    thick = thick.resize((shape[1], shape[0]), Image.Resampling.BOX)
     dense = uniform_filter((np.asarray(thick) > floor).astype(np.float32), 7) > 0.42
     names, _ = label(dense)
     sizes = np.bincount(names.ravel())

@@ -47,13 +47,15 @@ class Transform:
 
 STILL: tuple[Kept, ...] = ("geometry", "sides", "spacing", "quality")
 TRANSFORMS: tuple[Transform, ...] = (
-    Transform("flip", 0.5, "mirrored", ("grey levels", "spacing", "quality"), "probe turned round", movement=move.flip),
+    Transform(
+        "flip", 0.5, "mirrored", ("grey levels", "spacing", "quality"), "the probe turned round", movement=move.flip
+    ),
     Transform(
         "zoom",
         0.4,
         f"x {1 / move.ZOOM_RATIO:.2f} to {move.ZOOM_RATIO:.2f}",
         ("grey levels", "sides", "quality"),
-        "depth setting",
+        "depth setting; Singla 2022",
         movement=move.zoom,
     ),
     Transform(
@@ -61,7 +63,7 @@ TRANSFORMS: tuple[Transform, ...] = (
         0.5,
         f"up to {move.ROTATION_DEG:g} degrees",
         ("grey levels", "sides", "spacing", "quality"),
-        "probe rocked",
+        "the probe rocked",
         movement=move.rotate,
     ),
     Transform(
@@ -69,7 +71,7 @@ TRANSFORMS: tuple[Transform, ...] = (
         0.5,
         f"up to {100 * move.SHIFT_SHARE:g}% of a side",
         ("grey levels", "sides", "spacing", "quality"),
-        "probe slid or pressed",
+        "the probe slid or pressed",
         movement=move.shift,
     ),
     Transform(
@@ -80,11 +82,32 @@ TRANSFORMS: tuple[Transform, ...] = (
         "lower frequency, wider beam",
         grey=grey.blur,
     ),
-    Transform("speckle", 0.4, f"sd up to {grey.SPECKLE_DB:g} dB", STILL, "other scatterers", grey=grey.redraw_speckle),
-    Transform("attenuation", 0.3, f"up to {grey.ATTENUATION_DB:g} dB", STILL, "tissue on the way", grey=grey.attenuate),
-    Transform("shadow", 0.2, f"up to {grey.SHADOW_DB:g} dB", STILL, "rib, gas, poor contact", grey=grey.cast_shadow),
     Transform(
-        "time gain", 0.5, f"up to {grey.TIME_GAIN_DB:g} dB", STILL, "machine setting", grey=grey.change_time_gain
+        "speckle",
+        0.4,
+        f"sd up to {grey.SPECKLE_DB:g} dB",
+        STILL,
+        "other scatterers; Wagner 1983",
+        grey=grey.redraw_speckle,
+    ),
+    Transform(
+        "attenuation",
+        0.3,
+        f"up to {grey.ATTENUATION_DB:g} dB",
+        STILL,
+        "tissue on the way; Østvik 2021",
+        grey=grey.attenuate,
+    ),
+    Transform(
+        "shadow",
+        0.2,
+        f"up to {grey.SHADOW_DB:g} dB",
+        STILL,
+        "rib, gas, poor contact; Smistad 2018",
+        grey=grey.cast_shadow,
+    ),
+    Transform(
+        "time gain", 0.5, f"up to {grey.TIME_GAIN_DB:g} dB", STILL, "sliders; Singla 2022", grey=grey.change_time_gain
     ),
     Transform("gain", 0.5, f"up to {grey.GAIN_DB:g} dB", STILL, "machine setting", grey=grey.change_gain),
     Transform(
@@ -92,7 +115,7 @@ TRANSFORMS: tuple[Transform, ...] = (
         0.2,
         f"up to {100 * grey.HAZE_LEVEL:g}% of full scale",
         STILL,
-        "reverberation in fat",
+        "echoes in fat; Østvik 2021",
         grey=grey.add_haze,
     ),
     Transform(

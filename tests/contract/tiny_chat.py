@@ -65,7 +65,8 @@ def build_tiny_qwen25(out: Path) -> None:
     ids = write_qwen25(out)
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
     vision |= {"patch_size": 8, "window_size": 32, "fullatt_block_indexes": [1]}
-    build_tiny(out, "qwen2_5_vl", ids, vision, _text(ids, rope_parameters=_sections()), image="<|image_pad|>")
+    text = _text(ids, num_hidden_layers=2, rope_parameters=_sections())
+    build_tiny(out, "qwen2_5_vl", ids, vision, text, image="<|image_pad|>")
 
 
 def build_tiny_qwen3(out: Path) -> None:

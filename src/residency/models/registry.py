@@ -1,39 +1,50 @@
 """From a model's name to its weights in memory: a short name, folder, hub name or run in, family and model out."""
 
 import json
+import re
 from dataclasses import dataclass
-from importlib.resources import files
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import is_offline_mode
 from peft import PeftModel
 from safetensors import SafetensorError
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file
 
 from residency.config import Recipe, load_recipe
 from residency.errors import UserError
+from residency.models.chat import read_chat
 from residency.models.family import Family, Loaded, ModelSpec
 from residency.models.florence2 import Florence2
+from residency.models.llava import Llava, LlavaNext
+from residency.models.names import KNOWN, SHORT_NAMES, find_twin
 from residency.models.nano.family import Nano
+from residency.models.paligemma import PaliGemma
 
 FAMILIES: dict[str, Family] = {
     "Florence2ForConditionalGeneration": Florence2(),
     "NanoForConditionalGeneration": Nano(),
+    "PaliGemmaForConditionalGeneration": PaliGemma(),
+    "LlavaForConditionalGeneration": Llava(),
+    "LlavaNextForConditionalGeneration": LlavaNext(),
 }
 """Each family by the name of its model class, as `config.json` gives it."""
 
-SHORT_NAMES: dict[str, str] = {
-    "nano": str(files("residency") / "models" / "nano" / "weights"),
-    "florence-2-base": "florence-community/Florence-2-base",
-    "florence-2-large": "florence-community/Florence-2-large",
-    "florence-2-base-ft": "florence-community/Florence-2-base-ft",
-    "florence-2-large-ft": "florence-community/Florence-2-large-ft",
+FAMILY_OF_TYPE: dict[str, str] = {
+    "florence2": "Florence2ForConditionalGeneration",
+    "paligemma": "PaliGemmaForConditionalGeneration",
+    "llava": "LlavaForConditionalGeneration",
+    "llava_next": "LlavaNextForConditionalGeneration",
 }
+"""The model class by `model_type`, for a `config.json` that names no class of ours."""
 
-
-DAMAGED = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
-"""What the readers of weights and tokenizers raise over files that are damaged or do not belong together."""
+DAMAGED = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
+"""What the readers of weights and tokenizers raise over files that are damaged, do not belong together, or ask for a
+package that is not here."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +63,12 @@ def open_model(name: str, *, prompt: str = "{prefix}", image_size: int | None = 
         UserError: no such model, an architecture that no family covers, or weights that are not safetensors.
     """
     source = SHORT_NAMES.get(name, name)
-    if source.lower().startswith("microsoft/florence-2"):
-        twin = source.replace(source.split("/")[0], "florence-community", 1)
-        raise UserError(f"{name} needs remote code, which is never run here", do=f"model: {twin}  (the same weights)")
+    if (twin := find_twin(source)) and not Path(source).is_dir():
+        raise UserError(f"{name} {twin[1]}, which is not read here", do=f"model: {twin[0]}  (the same weights)")
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    family = _find_family(name, source)
     try:
+        family = _find_family(name, source)
         loaded = family.load(ModelSpec(source, prompt, image_size))
     except DAMAGED as error:
         raise UserError(
@@ -94,34 +104,56 @@ def open_run(run: Path) -> tuple[Recipe, Opened]:
 
 
 def _find_family(name: str, source: str) -> Family:
-    folder = Path(source)
-    reason = "no config.json in the folder" if folder.is_dir() else "no such folder"
-    config = None
-    try:
-        if folder.is_dir() or not folder.is_absolute():
-            config = cached_file(source, "config.json")
-    except (OSError, ValueError) as error:
-        reason = _first_line(error) if not folder.exists() else reason
-    if config is None:
+    """Return the family of a checkpoint, as its `config.json` says."""
+    config = _read_config(name, source)
+    model_type = str(config["model_type"])
+    architecture = str((config["architectures"] or [FAMILY_OF_TYPE.get(model_type, "no class named")])[0])
+    if architecture in FAMILIES:
+        return FAMILIES[architecture]
+    if model_type in FAMILY_OF_TYPE or model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         raise UserError(
-            f"no model {name}",
-            found=reason,
-            allowed=[*SHORT_NAMES, "a folder with config.json", "a hub name"],
-            do="offline (HF_HUB_OFFLINE=1), name a folder that holds the weights",
+            f"no family covers the model {name}",
+            found=f"{architecture} (model_type {model_type})",
+            allowed=[f"{family.name} ({name})" for name, family in FAMILIES.items()]
+            + ["chat (transformers' image-text-to-text models with a chat template: Qwen-VL, SmolVLM, Gemma 3 ...)"],
         )
-    architecture = _architecture(name, Path(str(config)))
-    if architecture not in FAMILIES:
-        families = [f"{family.name} ({architecture})" for architecture, family in FAMILIES.items()]
-        raise UserError(f"no family covers the model {name}", found=architecture, allowed=families)
-    return FAMILIES[architecture]
+    return read_chat(source)
 
 
-def _architecture(name: str, config: Path) -> str:
+def _read_config(name: str, source: str) -> dict[str, Any]:
+    """Read a checkpoint's type and classes; only a name with an owner (`owner/model`) is ever asked of the hub."""
+    folder = Path(source)
+    reason = "no config.json in the folder" if folder.is_dir() else "no such folder or short name"
+    path = None
+    if folder.is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        try:
+            path = cached_file(source, "config.json")
+        except (OSError, ValueError) as error:
+            reason = reason if folder.is_dir() else _first_line(error)
+    if path is None:
+        raise UserError(f"no model {name}", found=reason, allowed=_nearest(name), do=_tell_how(name, source))
     try:
-        return str(json.loads(config.read_text(encoding="utf-8"))["architectures"][0])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        found = f"{config}: {_first_line(error)}"
+        config = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+        return {"model_type": config["model_type"], "architectures": list(config.get("architectures") or ())}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        found = f"{path}: {_first_line(error)}"
         raise UserError(f"the model {name} does not say what it is", found=found, do="fetch it again") from None
+
+
+def _nearest(name: str) -> list[str]:
+    near = get_close_matches(name.lower(), SHORT_NAMES, n=4, cutoff=0.6)
+    return [*(near or SHORT_NAMES), "a folder with config.json", "a hub name (owner/model)"]
+
+
+def _tell_how(name: str, source: str) -> str:
+    """Say how to obtain a model's files."""
+    if "/" not in source or Path(source).is_absolute():
+        return "name a folder that holds the files; `residency models` lists the short names"
+    model = next((known for known in KNOWN.values() if known.hub == source), None)
+    terms = f"accept its terms on https://huggingface.co/{source}, then " if model and model.terms else ""
+    fetch = f"hf download {source} --local-dir {source.rsplit('/', 1)[-1]}"
+    offline = "without a network (HF_HUB_OFFLINE=1): " if is_offline_mode() else ""
+    return f"{offline}where there is one, {terms}`{fetch}`; then model: FOLDER"
 
 
 def _first_line(error: Exception) -> str:

@@ -15,9 +15,9 @@ from residency.ultrasound.augment.sector import Levels, Mask
 
 STROKE = 0.2
 """How much lighter than beside it, in shares of full scale, a stroke is."""
-CROWDED = 0.18
+CROWDED = 0.12
 """The share of strokes in a square of 11 pixels (256 wide) that makes them text."""
-TEXT_SHARE = 0.03
+TEXT_SHARE = 0.02
 """More than this share of the picture is no text but a texture as fine."""
 COLOURED = 0.2
 """A pixel whose channels differ by more (of full scale) is coloured."""

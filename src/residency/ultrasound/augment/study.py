@@ -206,12 +206,13 @@ def _carry_all(
 
 
 def _limit_mean(before: Levels, after: Levels, inside_HW: Mask, share: float) -> Levels:
-    """Return the levels with no more change of their mean than MEAN_DB allows."""
+    """Return the levels with the whole change weakened until their mean changes by no more than MEAN_DB."""
     if not inside_HW.any():
         return after
-    change_db = float((after - before)[inside_HW].mean(dtype=np.float64)) * grey.DISPLAY_DB
-    excess = change_db - float(np.clip(change_db, -share * MEAN_DB, share * MEAN_DB))
-    return grey.add_decibels(after, -excess) if excess else after
+    change_db = abs(float((after - before)[inside_HW].mean(dtype=np.float64))) * grey.DISPLAY_DB
+    if change_db <= share * MEAN_DB:
+        return after
+    return before + (after - before) * np.float32(share * MEAN_DB / change_db)
 
 
 def _show(levels_HWC: Levels) -> Image.Image:

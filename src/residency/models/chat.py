@@ -20,6 +20,7 @@ from residency.losses import IGNORED
 from residency.models.chat_parts import PLACES, find_parts, find_targets
 from residency.models.chat_reader import accepted_by, load_reader
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images, render_prompt
+from residency.models.llava import expand_task
 from residency.types import Problem, Sample
 
 SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
@@ -77,7 +78,7 @@ class Chat:
         """
         reader = loaded.processor
         pictures, image_of = read_images(samples, images)
-        prompts = [reader.prompt_ids(render_prompt(loaded.spec.prompt, sample)) for sample in samples]
+        prompts = [self._prompt_ids(loaded, sample) for sample in samples]
         answers = [reader.answer_ids(sample.suffix or "") if with_answers else [] for sample in samples]
         longest, limit = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True)), _limit(loaded)
         if longest > limit:
@@ -95,8 +96,7 @@ class Chat:
         """Return a problem for each sample whose prompt (with the image's tokens) and answer the model cannot hold."""
         reader, limit, problems = loaded.processor, _limit(loaded), []
         for sample in samples:
-            prompt = reader.prompt_ids(render_prompt(loaded.spec.prompt, sample))
-            length = len(prompt) + len(reader.answer_ids(sample.suffix or ""))
+            length = len(self._prompt_ids(loaded, sample)) + len(reader.answer_ids(sample.suffix or ""))
             if length > limit:
                 told = f"prompt and answer of {sample.id} are {length} tokens long, the model holds {limit}"
                 problems.append(Problem(kind="too-long", message=told, source=sample.source))
@@ -205,6 +205,12 @@ class Chat:
         said_BT = kept_BT.bool() & (ended_BT == 0)
         texts = [str(tokenizer.decode(ids[said])).strip() for ids, said in zip(ids_BT, said_BT, strict=True)]
         return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
+
+    def _prompt_ids(self, loaded: Loaded, sample: Sample) -> list[int]:
+        """Return a sample's prompt; a task token of a dataset (`<VQA>`, `<CAPTION>` ...) is put into words."""
+        asked = expand_task(render_prompt(loaded.spec.prompt, sample))
+        ids: list[int] = loaded.processor.prompt_ids(asked)
+        return ids
 
     def _read(
         self,

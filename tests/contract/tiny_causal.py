@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ VISION: dict[str, Any] = {
 TEXT: dict[str, Any] = {
     "hidden_size": WIDTH,
     "intermediate_size": 128,
-    "num_hidden_layers": 1,
+    "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "head_dim": 32,
 }
-GRID = [[28, 56], [56, 28]]
+GRID = ([28, 56], [56, 28])
 TEMPLATE = (
     "{% for m in messages %}[INST] {% for c in m['content'] if c['type'] == 'image' %}<image>\n{% endfor %}"
     "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] }}{% endfor %} [/INST]{% endfor %}"
@@ -74,7 +75,7 @@ def build_tiny_paligemma(out: Path, text_model: str = "gemma", **text: Any) -> N
 
 def build_tiny_paligemma2(out: Path) -> None:
     """Gemma 2: capped logits, and a layer with a window shorter than the prompts."""
-    build_tiny_paligemma(out, "gemma2", num_hidden_layers=2, sliding_window=8, query_pre_attn_scalar=32)
+    build_tiny_paligemma(out, "gemma2", sliding_window=8, query_pre_attn_scalar=32)
 
 
 def build_tiny_llava(out: Path, **text: Any) -> None:
@@ -92,12 +93,12 @@ def build_tiny_llava(out: Path, **text: Any) -> None:
     processor.save_pretrained(out)
 
 
-def build_tiny_llava_next(out: Path) -> None:
+def build_tiny_llava_next(out: Path, grid: Sequence[Sequence[int]] = GRID) -> None:
     """LLaVA-NeXT on Mistral, with its own chat template."""
     torch.manual_seed(0)
     tokenizer = build_llama_tokenizer()
     images = LlavaNextImageProcessor(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=GRID
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=list(grid)
     )
     processor = LlavaNextProcessor(
         images, tokenizer, PATCH, "default", num_additional_image_tokens=1, chat_template=TEMPLATE
@@ -106,7 +107,7 @@ def build_tiny_llava_next(out: Path) -> None:
         vision_config={"model_type": "clip_vision_model", **VISION},
         text_config={"model_type": "mistral", "vocab_size": len(tokenizer), "sliding_window": None, **TEXT},
         image_token_index=processor.image_token_id,
-        image_grid_pinpoints=GRID,
+        image_grid_pinpoints=list(grid),
     )
     save_spread(LlavaNextForConditionalGeneration(config), out)
     processor.save_pretrained(out)

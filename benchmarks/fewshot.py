@@ -10,20 +10,22 @@ where it was stopped. Nothing is validated on: every row trains for a number of 
 """
 
 import argparse
+import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import transformers
 
 from fewshot_bench import Bench
-from fewshot_cells import Results, run_cells
+from fewshot_cells import Plan, Results, list_cells, run_cells
 from fewshot_data import EXPERIMENTS
 from fewshot_ingest import ROOT
 from fewshot_nano import ABLATIONS
-from fewshot_rows import TITLES
+from fewshot_rows import TITLES, settings_of
 from fewshot_table import write_tables
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -40,6 +42,10 @@ def read_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=ROOT / "scratch" / "fewshot")
     parser.add_argument("--results", type=Path, help="a file of cells (default: results.jsonl in --work)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes that share the draws; 2 with --threads 1 is best"
+    )
+    parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one draw, one epoch: every row is touched once")
     parser.add_argument("--table", action="store_true", help="print the tables of the results file, run nothing")
     call = parser.parse_args(arguments)
@@ -60,10 +66,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(call.threads)
         transformers.logging.set_verbosity_error()
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-        bench = Bench(call.work.resolve(), tuple(call.phantoms or ()), call.quick, _tell, call.steps)
-        for _ in run_cells(bench, results, call.shared, call.only, call.rows, call.draws):
-            pass
+        bench = Bench(call.work.resolve(), tuple(call.phantoms or ()), call.quick, _tell, call.steps, call.job or 0)
+        plan = Plan(call.shared, call.only, call.rows, call.draws, 0, call.jobs)
+        if call.jobs > 1 and call.job is None:
+            _share_out(bench, plan, arguments)
+        else:
+            run_cells(bench, results, replace(plan, job=call.job or 0))
+    if call.job is not None:
+        return
     print(write_tables(results.read()), end="")
+
+
+def _share_out(bench: Bench, plan: Plan, arguments: Sequence[str] | None) -> None:
+    """Prepare what all processes read, and let each take its share of the draws."""
+    cells = list(list_cells(bench, replace(plan, job=0, jobs=1)))
+    for draw, row in {row: (draw, row) for draw, row in cells}.values():
+        settings_of(bench, draw, row)  # makes the untrained models
+    if any(row == "lite-phantoms" for _, row in cells):
+        _tell(f"EfficientNet-Lite0 after phantoms: {bench.phantom_weights}")
+    command = [sys.executable, __file__, *(sys.argv[1:] if arguments is None else arguments)]
+    processes = [subprocess.Popen([*command, "--job", str(job)]) for job in range(plan.jobs)]
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise SystemExit("a process failed; the same command goes on")
 
 
 def _tell(line: str) -> None:

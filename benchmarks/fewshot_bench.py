@@ -33,6 +33,8 @@ class Bench:
     say: Callable[[str], None]
     steps: int = 0
     """Optimizer steps of nano in the place of the experiments' own (0: those)."""
+    job: int = 0
+    """Which of several processes at work in the folder this is."""
     features: dict[tuple[str, str], tuple[np.ndarray, float]] = field(default_factory=dict)
     """By kind and image path: the frozen features, and the seconds they took."""
     pictures: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)

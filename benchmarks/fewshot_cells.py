@@ -3,9 +3,11 @@
 A cell is one row's answers to one draw. Its line holds truths and answers, so that every table can be made from it.
 """
 
+import fcntl
 import resource
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -16,6 +18,8 @@ from fewshot_rows import make_row, rows_of, settings_of
 from residency.files import is_there, read_lines, write_lines
 from residency.types import Answer, Record
 
+QUICK_IMAGES = 24, 40
+"""How many images a quick bench trains on and tests, at most."""
 Mark = tuple[str, str, Answer, Answer | None]
 """A sample's id and group, its true answer, and what was answered (None: nothing that could be read)."""
 
@@ -49,17 +53,33 @@ class Results:
         return read_lines(self.path, Cell) if is_there(self.path) else []
 
     def add(self, cells: Sequence[Cell]) -> None:
-        """Write cells in the place of those made with other settings."""
+        """Write cells in the place of those made with other settings; processes wait for each other."""
         places = {cell.place for cell in cells}
-        write_lines(self.path, [*(cell for cell in self.read() if cell.place not in places), *cells])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            write_lines(self.path, [*(cell for cell in self.read() if cell.place not in places), *cells])
 
 
-def run_cells(
-    bench: Bench, results: Results, shared: Path, experiments: Sequence[str], rows: Sequence[str] | None, draws: int
-) -> Iterator[Cell]:
-    """Make each cell that is not there yet and yield it; `draws` bounds the draws of a size (0: all)."""
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for: experiments, rows (None: all), at most so many draws a size (0: all), and whose share.
+
+    Of `jobs` processes this one takes every draw whose number in the plan leaves `job`.
+    """
+
+    shared: Path
+    experiments: Sequence[str]
+    rows: Sequence[str] | None = None
+    draws: int = 0
+    job: int = 0
+    jobs: int = 1
+
+
+def run_cells(bench: Bench, results: Results, plan: Plan) -> None:
+    """Make each cell that is not there yet."""
     done = {(*cell.place, cell.settings) for cell in results.read()}
-    for draw, row in plan_cells(bench, shared, experiments, rows, draws):
+    for draw, row in list_cells(bench, plan):
         settings = settings_of(bench, draw, row)
         place = draw.experiment.name, draw.size, draw.number
         if not settings or (*place, row, settings) in done:
@@ -85,25 +105,26 @@ def run_cells(
         done |= {(*cell.place, cell.settings) for cell in cells}
         seconds = perf_counter() - began[0], process_time() - began[1]
         bench.say(f"{draw.name} {row}: {seconds[0]:.1f} s ({seconds[1]:.1f} s of the processor's time)")
-        yield from cells
 
 
-def plan_cells(
-    bench: Bench, shared: Path, experiments: Sequence[str], rows: Sequence[str] | None, draws: int
-) -> Iterator[tuple[Draw, str]]:
-    """Yield draws and rows, draw by draw. A quick bench takes the first draw of each experiment's smallest size.
+def list_cells(bench: Bench, plan: Plan) -> Iterator[tuple[Draw, str]]:
+    """Yield draws and their rows, draw by draw."""
+    rows = plan.rows
+    for number, draw in enumerate(_list_draws(bench, plan)):
+        if number % plan.jobs == plan.job:
+            for row in rows_of(draw):
+                if rows is None or row in rows or (row in ABLATIONS and "ablations" in rows):
+                    yield draw, row
 
-    Its ablations are those of the first experiment alone.
-    """
-    for name in experiments:
+
+def _list_draws(bench: Bench, plan: Plan) -> Iterator[Draw]:
+    """Yield all draws; a quick bench's are the first of each experiment's smallest size, cut."""
+    for name in plan.experiments:
         experiment = EXPERIMENTS[name]
-        dataset = prepare(experiment, shared, bench.work)
+        dataset = prepare(experiment, plan.shared, bench.work)
         for size in experiment.sizes[:1] if bench.quick else experiment.sizes:
-            chosen = draws_of(experiment, dataset, size)
-            for draw in chosen[:1] if bench.quick else chosen[: draws or None]:
-                for row in rows_of(draw):
-                    if rows is None or row in rows or (row in ABLATIONS and "ablations" in rows):
-                        yield draw, row
+            draws = draws_of(experiment, dataset, size)
+            yield from [draws[0].cut(*QUICK_IMAGES)] if bench.quick else draws[: plan.draws or None]
 
 
 def _marks(draw: Draw, made: Made) -> tuple[Mark, ...]:

@@ -93,6 +93,15 @@ class Draw:
         """A folder's name for it."""
         return f"{self.experiment.name}-{self.size}-{self.number}"
 
+    def cut(self, train: int, test: int) -> "Draw":
+        """Return the draw with at most so many images on either side."""
+        kept = []
+        for samples, most in ((self.train, train), (self.test, test)):
+            images = sorted({sample.image for sample in samples})
+            some = {images[k] for k in np.random.default_rng(len(images)).permutation(len(images))[:most]}
+            kept.append(tuple(sample for sample in samples if sample.image in some))
+        return replace(self, train=kept[0], test=kept[1])
+
     def halves(self) -> tuple["Draw", "Draw"]:
         """Return two draws that test one half of the test groups each; the other half's images are bare in it.
 

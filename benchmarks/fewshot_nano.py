@@ -64,7 +64,7 @@ def tune_nano(bench: Bench, draw: Draw, row: str, modes: tuple[Mode, ...]) -> li
     parts = draw.halves() if recipe.train.self_training else (draw,)
     made = [Made({}, 0.0) for _ in modes]
     for part in parts:
-        run, seconds = _train_part(bench, part, recipe)
+        run, seconds = train_part(bench, part, recipe)
         predict_run(run, modes=modes, floors=False)
         for place, mode in enumerate(modes):
             lines = read_lines(run / "predictions" / f"test.{mode}.jsonl", Prediction)
@@ -73,9 +73,9 @@ def tune_nano(bench: Bench, draw: Draw, row: str, modes: tuple[Mode, ...]) -> li
     return made
 
 
-def _train_part(bench: Bench, draw: Draw, recipe: Recipe) -> tuple[Path, float]:
+def train_part(bench: Bench, draw: Draw, recipe: Recipe) -> tuple[Path, float]:
     """Train on a draw, from its first step on; returns the run and the seconds."""
-    folder = bench.work / draw.experiment.name / "cell"
+    folder = bench.work / f"cell-{bench.job}"
     run = folder / "runs" / recipe.name
     shutil.rmtree(folder, ignore_errors=True)
     data = write_draw(draw, folder / "data")

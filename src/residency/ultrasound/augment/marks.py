@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 
-from residency.ultrasound.augment.sector import Levels, Mask
+from residency.ultrasound.augment.sector import Levels, Mask, lowest
 
 STROKE = 0.2
 """How much lighter than beside it, in shares of full scale, a stroke is."""
@@ -60,7 +60,7 @@ def read_marked(image: Image.Image) -> Marked:
 def _find_text(grey_HW: NDArray[np.uint8]) -> tuple[Mask, NDArray[np.uint8]]:
     """Return where text is, and the picture under it: its opening, which holds nothing as thin as a stroke."""
     wide = 3 if max(grey_HW.shape) <= 480 else 5
-    opened = maximum_filter(minimum_filter(grey_HW, wide), wide)
+    opened = ~lowest(~lowest(grey_HW, wide), wide)
     strokes = grey_HW - opened > 255 * STROKE
     crowd = uniform_filter(strokes.astype(np.float32), 11 if wide == 3 else 19)
     text = strokes & (crowd > CROWDED)

@@ -5,15 +5,18 @@ shows no flanks (a window of a sector, a linear array, a photograph) the lit reg
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_erosion, label, minimum_filter, uniform_filter
+from scipy.ndimage import binary_dilation, binary_erosion, label, uniform_filter
 from scipy.spatial import ConvexHull
 
 Levels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Grey = TypeVar("Grey", NDArray[np.float32], NDArray[np.uint8])
 
 COARSE = 128
 """The longer side, in pixels, of the small copy on which the sector is looked for."""
@@ -113,6 +116,14 @@ def spread(field_hw: NDArray[np.floating], height: int, width: int) -> Levels:
     return np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
 
 
+def lowest(grey_HW: Grey, wide: int) -> Grey:
+    """Return the lowest value in the square of `wide` (odd) pixels about each; several times as fast as scipy's."""
+    height, width = grey_HW.shape
+    padded = np.pad(grey_HW, wide // 2, mode="edge")
+    rows = reduce(np.minimum, (padded[k : k + height] for k in range(wide)))
+    return reduce(np.minimum, (rows[:, k : k + width] for k in range(wide)))
+
+
 def _middles(shape: tuple[int, int], apex: tuple[float, float]) -> tuple[Levels, Levels]:
     """Return each pixel's middle relative to the apex: x (1, W), y (H, 1)."""
     height, width = shape
@@ -132,7 +143,7 @@ def _background(small: Levels) -> float:
 def _find_body(levels_HW: Levels, shape: tuple[int, ...], floor: float) -> Mask:
     """Return the densely lit regions, coarse; text and rulers, thinner than three pixels of twice COARSE, are not."""
     half = Image.fromarray(levels_HW).reduce(max(1, max(levels_HW.shape) // (2 * COARSE)))
-    thick = Image.fromarray(minimum_filter(np.asarray(half, np.float32), 3))
+    thick = Image.fromarray(lowest(np.asarray(half, np.float32), 3))
     thick = thick.resize((shape[1], shape[0]), Image.Resampling.BOX)
     dense = uniform_filter((np.asarray(thick) > floor).astype(np.float32), 7) > 0.42
     names, _ = label(dense)

@@ -25,8 +25,8 @@ class ChatReader:
     """
 
     def __init__(self, processor: Any, side: int | None, accepted: Sequence[str]) -> None:
-        self.processor, self.tokenizer = processor, processor.tokenizer
-        self.side, self.squeezed = choose_side(processor.image_processor, side)
+        self.processor, self.tokenizer, self.image_processor = processor, processor.tokenizer, processor.image_processor
+        self.side, self.squeezed = choose_side(self.image_processor, side)
         read = self._process(Image.new("RGB", (self.side, self.side)))
         self.facts = {name: read[name] for name in accepted if name in read and name != "pixel_values"}
         self.places = str(processor.replace_image_token(read, 0))
@@ -83,9 +83,7 @@ class ChatReader:
         if self.squeezed:
             picture = picture.resize((self.side, self.side), Image.Resampling.BICUBIC)
         settings = getattr(self.processor, "images_kwargs", {})
-        read: Mapping[str, Any] = self.processor.image_processor(
-            [picture.convert("RGB")], return_tensors="pt", **settings
-        )
+        read: Mapping[str, Any] = self.image_processor([picture.convert("RGB")], return_tensors="pt", **settings)
         return read
 
     def _render(self, messages: list[dict[str, Any]], asks: bool) -> str:

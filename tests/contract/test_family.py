@@ -16,13 +16,23 @@ from residency.models.family import Batch, part_of
 from residency.models.registry import Opened, open_model
 from residency.types import Sample
 from tests.contract.tiny import BUILDERS, draw_discs
+from tests.contract.tiny_causal import CAUSAL_BUILDERS
+from tests.contract.tiny_chat import CHAT_BUILDERS
 
 FULL = Tune(lora=None, train=("vision", "projector", "language"))
+ALL_BUILDERS = BUILDERS | CAUSAL_BUILDERS | CHAT_BUILDERS
 PROVABLY_STILL = ("k_proj.bias",)  # softmax is blind to a constant added to every key's product
+UNREAD = {  # LLaVA reads the tower's last layer but one (vision_feature_layer -2); what comes after it tells nothing
+    "llava": (".encoder.layers.1.", ".post_layernorm."),
+    "llava_next": (".encoder.layers.1.", ".post_layernorm."),
+}
+MISNAMED = {"florence2": ("o_proj", "out_proj"), "nano": ("o_proj", "out_proj")}
+"""A target that matches nothing, and what is suggested in its place."""
 
 
 @dataclass
 class Case:
+    name: str
     folder: Path
     samples: list[Sample]
 
@@ -34,11 +44,11 @@ class Case:
         return opened
 
 
-@pytest.fixture(scope="module", params=sorted(BUILDERS))
+@pytest.fixture(scope="module", params=sorted(ALL_BUILDERS))
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp(request.param)
-    BUILDERS[request.param](folder / "model")
-    return Case(folder / "model", draw_discs(folder / "images"))
+    ALL_BUILDERS[request.param](folder / "model")
+    return Case(request.param, folder / "model", draw_discs(folder / "images"))
 
 
 def encode(opened: Opened, samples: list[Sample], with_answers: bool = True) -> Batch:
@@ -82,7 +92,9 @@ def test_labels_hold_the_answer_and_its_end_and_nothing_else(case: Case) -> None
     labels_BT = encode(opened, case.samples).labels_BT
     for sample, labels_T in zip(case.samples, labels_BT, strict=True):
         counted = labels_T[labels_T != IGNORED].tolist()
-        assert tokenizer.decode(counted) == f"<s>{sample.suffix}</s>"
+        begin = "<s>" if case.name in BUILDERS else ""  # a decoder alone goes on from the prompt
+        told = tokenizer.decode(counted).lstrip()  # SmolVLM's template puts a blank before an answer
+        assert told == f"{begin}{sample.suffix}{tokenizer.eos_token}"
         assert counted[-1] == tokenizer.eos_token_id
 
 
@@ -129,7 +141,11 @@ def test_only_what_was_planned_moves_and_all_of_it(case: Case, tune: Tune) -> No
         if any(f".{module}.lora_" in name for module in plan.adapted)
         or any(f".{module}.modules_to_save." in name for module in plan.trained)
     }
-    still = {name for name in planned - moved if not name.endswith(PROVABLY_STILL)}
+    still = {
+        name
+        for name in planned - moved
+        if not name.endswith(PROVABLY_STILL) and not any(unread in name for unread in UNREAD.get(case.name, ()))
+    }
     assert planned
     assert not moved - planned
     assert not still
@@ -137,8 +153,9 @@ def test_only_what_was_planned_moves_and_all_of_it(case: Case, tune: Tune) -> No
 
 def test_a_pattern_that_matches_nothing_is_an_error_that_suggests(case: Case) -> None:
     opened = case.open()
-    with pytest.raises(UserError, match="out_proj"):
-        plan_tuning(opened.family, opened.loaded.model, Tune(lora=Lora(targets=("o_proj",))))
+    wrong, right = MISNAMED.get(case.name, ("out_proj", "o_proj"))
+    with pytest.raises(UserError, match=right):
+        plan_tuning(opened.family, opened.loaded.model, Tune(lora=Lora(targets=(wrong,))))
     with pytest.raises(UserError, match="projector"):
         plan_tuning(opened.family, opened.loaded.model, Tune(lora=None, train=("projectr",)))
     with pytest.raises(UserError, match="trained in full"):

@@ -202,6 +202,14 @@ def test_the_output_layer_cannot_be_tuned_apart_from_the_words(case: Case) -> No
     """LoRA on a tied `lm_head` changes the word embeddings too once it is merged."""
     with pytest.raises(UserError, match="lm_head"):
         plan_tuning(case.family, case.loaded.model, Tune(lora=Lora(targets=("lm_head",))))
+    tied = case.loaded.model.config.tie_word_embeddings
+    for name in ("lm_head", "language"):
+        module = case.family.parts["language"] if name == "language" else name
+        if tied:
+            with pytest.raises(UserError, match="come loose"):
+                plan_tuning(case.family, case.loaded.model, Tune(lora=None, train=(module,)))
+        else:
+            assert plan_tuning(case.family, case.loaded.model, Tune(lora=None, train=(module,))).trained == (module,)
 
 
 def test_another_image_side_is_read_or_refused(case: Case) -> None:

@@ -97,7 +97,23 @@ def _trained_modules(family: Family, model: nn.Module, entry: str) -> list[str]:
         raise UserError(
             f"tune.train: {entry} matches no module", allowed=PARTS, do=_suggestion(entry, (m for m in modules if m))
         )
+    shared = _sharing_modules(model)
+    if torn := [name for name in shared if any(f"{name}.".startswith(f"{whole}.") for whole in found)]:
+        raise UserError(
+            f"tune.train: {entry} holds weights that another module uses, too; a copy would come loose from them",
+            found=torn,
+            do="name modules that hold none of these",
+        )
     return found
+
+
+def _sharing_modules(model: nn.Module) -> list[str]:
+    """Return the modules that hold a weight together with another (word embeddings tied to the output layer)."""
+    holders: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(name)
+    return [name for names in holders.values() if len(names) > 1 for name in names]
 
 
 def _untied_children(modules: dict[str, nn.Module], prefix: str, others: Sequence[str]) -> Iterable[str]:

@@ -201,7 +201,8 @@ def _decode_labels(opened: Opened, samples: Sequence[Sample], batch: Batch) -> t
         counted = labels_T[labels_T != IGNORED]
         text = tokenizer.decode(counted, skip_special_tokens=False)
         rows.append({"prompt": render_prompt(template, sample), "learned": text})
-        stripped = tokenizer.decode([t for t in counted.tolist() if t not in tokenizer.all_special_ids]).strip()
+        plain = tokenizer.decode([t for t in counted.tolist() if t not in tokenizer.all_special_ids])
+        stripped = opened.family.read_answer(plain.strip())
         expected_ids = tokenizer(sample.suffix or "", add_special_tokens=False)["input_ids"]
         expected = tokenizer.decode([t for t in expected_ids if t not in tokenizer.all_special_ids]).strip()
         if stripped != expected or int(counted[-1]) != tokenizer.eos_token_id:

@@ -62,10 +62,15 @@ class Chat:
         """Read weights (safetensors) and processor.
 
         Raises:
-            UserError: the checkpoint has no chat template, or an image side was asked for that it cannot read.
+            UserError: the checkpoint has no chat template or lacks weights, or it cannot read the image side asked for.
         """
         reader = load_reader(spec.source, spec.image_size, self.seen_by)
-        model = AutoModelForImageTextToText.from_pretrained(spec.source, use_safetensors=True, dtype=torch.float32)
+        model, told = AutoModelForImageTextToText.from_pretrained(
+            spec.source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        if missing := sorted(told["missing_keys"]):  # transformers would draw them at random and go on
+            found = f"{len(missing)} weights are not in its files: {', '.join(missing[:3])} ..."
+            raise UserError(f"the model {spec.source} is not whole", found=found, do="fetch it again")
         return Loaded(spec, model, reader)
 
     def encode(
@@ -205,6 +210,10 @@ class Chat:
         said_BT = kept_BT.bool() & (ended_BT == 0)
         texts = [str(tokenizer.decode(ids[said])).strip() for ids, said in zip(ids_BT, said_BT, strict=True)]
         return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
+
+    def read_answer(self, text: str) -> str:
+        """Return what the model said as it is."""
+        return text
 
     def _prompt_ids(self, loaded: Loaded, sample: Sample) -> list[int]:
         """Return a sample's prompt; a task token of a dataset (`<VQA>`, `<CAPTION>` ...) is put into words."""

@@ -132,6 +132,10 @@ class Family(Protocol):
     ) -> list[Answered]:
         """Answer greedily."""
 
+    def read_answer(self, text: str) -> str:
+        """Return what the model said in the notation of samples; families with tokens of their own for places turn
+        them."""
+
 
 def read_images(samples: Iterable[Sample], images: Images | None) -> tuple[list[Image.Image], list[int]]:
     """Return the samples' different images in order of first use, and each sample's index among them.

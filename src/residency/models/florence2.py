@@ -194,6 +194,10 @@ class Florence2:
         texts = [_decode_answer(tokenizer, ids) for ids in ids_BT]
         return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
 
+    def read_answer(self, text: str) -> str:
+        """Return what the model said as it is: samples tell places as this family does."""
+        return text
+
     def _read_prompt(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> torch.Tensor:
         """Return the encoder's states (B, S, D) over the image's regions and the prompt's words."""
         regions_BND = regions_MND[batch.image_of_B]

@@ -59,7 +59,9 @@ def make_views(facts: Facts, samples: list[Sample], seed: int = 0) -> Views:
     contrast = Contrast(Contrastive(image=False, region=False), opened, SHEET, seed=0)  # type: ignore[arg-type]
     images = len({sample.image for sample in samples})
     rng = torch.Generator().manual_seed(seed)
-    views = contrast.view(samples, torch.randn(images, 5, D, generator=rng))
+    image_of = list(dict.fromkeys(sample.image for sample in samples))
+    regions, pooled = torch.randn(images, 5, D, generator=rng), torch.randn(images, D, generator=rng)
+    views = contrast.view(samples, regions, pooled[[image_of.index(sample.image) for sample in samples]])
     return Views(
         **vars(views)
         | {
@@ -220,7 +222,7 @@ def test_image_level_with_its_queue_is_symmetric_infonce() -> None:
     heads = ContrastiveHeads(settings, facts, D, seed=0)
     old, new = make_views(facts, SHEET[4:], seed=1), make_views(facts, SHEET[:4], seed=2)
     heads.remember(old)
-    images = unit(project(heads, "image", torch.cat([new.regions_MND.mean(1), old.regions_MND.mean(1)])))
+    images = unit(project(heads, "image", torch.cat([new.pooled_MD, old.pooled_MD])))
     texts = unit(project(heads, "report", torch.cat([new.reports_MD, old.reports_MD])))
     scores = images @ texts.T / 0.2
     # rows: images a, b, c, d; columns: their reports. Reports tell all that is known; d's tells its plane alone.
@@ -249,7 +251,7 @@ def test_class_level_compares_by_question_with_its_queue() -> None:
     torch.nn.init.normal_(heads.mask_QE)
     old, new = make_views(facts, SHEET[4:], seed=1), make_views(facts, SHEET[:4], seed=2)
     heads.remember(old)
-    states = project(heads, "classes", torch.cat([new.regions_MND.mean(1), old.regions_MND.mean(1)]))
+    states = project(heads, "classes", torch.cat([new.pooled_MD, old.pooled_MD]))
     sheets = [
         {"category": "femur", "plane": "femur", "quality": "good"},
         {"category": "femur", "plane": "femur", "quality": "poor"},
@@ -291,17 +293,17 @@ def test_the_queue_is_detached_newest_first_bounded_and_empty_at_first() -> None
     first, second = make_views(facts, SHEET, seed=1), make_views(facts, SHEET, seed=2)
     for level, summed in heads(first).items():
         assert float(summed.total.detach()) == pytest.approx(float(without(first)[level].total.detach())), level
-    first.regions_MND.requires_grad_()
+    first.pooled_MD.requires_grad_()
     heads.remember(first)
     heads.remember(second)
     without.remember(second)
     assert not heads.image_queue.requires_grad
     assert heads.image_queue.shape == (5, DIM)
-    newest = project(heads, "image", second.regions_MND.mean(1))
+    newest = project(heads, "image", second.pooled_MD)
     assert np.allclose(heads.image_queue[:4], newest, atol=1e-6)
     assert heads.report_facts[4].tolist() == first.told_MW[0].tolist()
     sum(summed.total for summed in heads(second).values()).backward()
-    assert first.regions_MND.grad is None
+    assert first.pooled_MD.grad is None
     assert all(p.grad is not None for p in heads.parameters())
 
 
@@ -325,7 +327,8 @@ def open_tuned(folder: Path, tune: Tune) -> Opened:
 def batch_losses(opened: Opened, contrast: Contrast, samples: list[Sample]) -> dict[str, torch.Tensor]:
     batch = opened.family.encode(opened.loaded, samples, with_answers=True)
     regions = opened.family.see(opened.loaded, batch.pixels_MCHW)
-    return {name: summed.mean() for name, summed in contrast.heads(contrast.view(samples, regions)).items()}
+    pooled = opened.family.forward(opened.loaded, batch, regions).image_BD
+    return {name: summed.mean() for name, summed in contrast.heads(contrast.view(samples, regions, pooled)).items()}
 
 
 @pytest.mark.parametrize("on", ["image", "region", "classes"])
@@ -430,8 +433,8 @@ class Cut(Exception):
 
 def test_a_run_cut_off_goes_on_exactly_and_ships_no_heads(discs: Path, tmp_path: Path) -> None:
     def cut(told: str) -> None:
-        if "epoch 2" in told:
-            raise Cut
+        if "epoch 1" in told:
+            raise Cut  # in the validation after step 4, before its checkpoint
 
     whole = run(read_recipe(discs, tmp_path / "whole"))
     recipe = read_recipe(discs, tmp_path / "cut")
@@ -439,6 +442,7 @@ def test_a_run_cut_off_goes_on_exactly_and_ships_no_heads(discs: Path, tmp_path:
         run(recipe, cut)
     checkpoint = last_checkpoint(tmp_path / "cut" / "discs")
     assert checkpoint is not None
+    assert checkpoint.name == "checkpoint-3"
     assert (checkpoint / "contrastive.safetensors").is_file()
     resumed = run(recipe)
     assert training_lines(resumed) == training_lines(whole)

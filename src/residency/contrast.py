@@ -26,12 +26,13 @@ STATE = "contrastive.safetensors"
 
 @dataclass(frozen=True)
 class Views:
-    """What the levels compare, over M images: regions, K answers and which images were given them, and M reports.
+    """What the levels compare, over M images: regions and their pooling, K answers and whose they are, M reports.
 
     `seen_MW` are all facts of an image, `told_MW` those that its report tells; -1 fills.
     """
 
     regions_MND: torch.Tensor
+    pooled_MD: torch.Tensor
     answers_KD: torch.Tensor | None
     member_MK: torch.Tensor
     reports_MD: torch.Tensor | None
@@ -115,7 +116,7 @@ class ContrastiveHeads(nn.Module):
 
     def _project(self, name: str, views: Views) -> torch.Tensor:
         source = {"report": views.reports_MD, "answer": views.answers_KD, "region": views.regions_MND}
-        states = source[name] if name in source else views.regions_MND.mean(1)
+        states = source.get(name, views.pooled_MD)
         assert states is not None
         projected: torch.Tensor = self.projections[name](states.float())
         return projected
@@ -159,31 +160,33 @@ class Contrast:
         width = opened.loaded.core.get_input_embeddings().weight.shape[1]
         self.heads = ContrastiveHeads(settings, self.facts, width, seed).to(opened.loaded.device)
 
-    def losses(self, samples: Sequence[Sample], regions_MND: torch.Tensor) -> dict[str, Summed]:
+    def losses(self, samples: Sequence[Sample], regions_MND: torch.Tensor, image_BD: torch.Tensor) -> dict[str, Summed]:
         """Return each level's loss over a batch, and keep its projections for the next.
 
-        `regions_MND` are those of the samples' different images, in order of first use.
+        `regions_MND` are those of the samples' different images, in order of first use; `image_BD` each sample's.
         """
-        views = self.view(samples, regions_MND)
+        views = self.view(samples, regions_MND, image_BD)
         losses = self.heads(views)
         self.heads.remember(views)
         return losses
 
-    def view(self, samples: Sequence[Sample], regions_MND: torch.Tensor) -> Views:
+    def view(self, samples: Sequence[Sample], regions_MND: torch.Tensor, image_BD: torch.Tensor) -> Views:
         """Embed a batch's answers, and put beside each image what is known of it."""
-        by_image: dict[str, list[Sample]] = {}
-        for sample in samples:
-            by_image.setdefault(sample.image, []).append(sample)
+        rows_of: dict[str, list[int]] = {}
+        for row, sample in enumerate(samples):
+            rows_of.setdefault(sample.image, []).append(row)
+        groups = [[samples[row] for row in rows] for rows in rows_of.values()]
         facts, device = self.facts, regions_MND.device
         answers = sorted({facts.words_of(sample) for sample in samples})
-        words = [{facts.words_of(sample) for sample in group} for group in by_image.values()]
-        told = [sorted({facts.fact_of(sample) for sample in group}) for group in by_image.values()]
+        words = [{facts.words_of(sample) for sample in group} for group in groups]
+        told = [sorted({facts.fact_of(sample) for sample in group}) for group in groups]
         return Views(
             regions_MND=regions_MND,
+            pooled_MD=image_BD[[rows[0] for rows in rows_of.values()]],
             answers_KD=self._embed(answers) if self.settings.region else None,
             member_MK=torch.tensor([[answer in own for answer in answers] for own in words], device=device),
-            reports_MD=self._embed(map(facts.report_of, by_image.values())) if self.settings.image else None,
-            seen_MW=torch.from_numpy(facts.pad([facts.of_image[image] for image in by_image])).to(device),
+            reports_MD=self._embed(map(facts.report_of, groups)) if self.settings.image else None,
+            seen_MW=torch.from_numpy(facts.pad([facts.of_image[image] for image in rows_of])).to(device),
             told_MW=torch.from_numpy(facts.pad(told)).to(device),
         )
 

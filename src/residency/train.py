@@ -166,7 +166,7 @@ class RunTrainer(Trainer):
         summed = caption_loss(output.logits_BTV, inputs["labels"])
         loss = summed.total / (summed.count if num_items_in_batch is None else num_items_in_batch)
         if self.contrast:
-            levels = self.contrast.losses(samples, regions_MND)
+            levels = self.contrast.losses(samples, regions_MND, output.image_BD)
             loss = loss + self.contrast.settings.weight * sum(level.mean() for level in levels.values()) / len(levels)
             self.latest = {name: part.mean().detach() for name, part in {"caption": summed, **levels}.items()}
         return (loss, output) if return_outputs else loss

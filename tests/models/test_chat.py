@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.smolvlm import processing_smolvlm
 
@@ -167,6 +168,45 @@ def test_a_question_that_holds_the_pictures_token_is_refused(tmp_path: Path) -> 
     reader = read_published("qwen3-vl-2b", tmp_path)
     with pytest.raises(UserError, match="one"):
         reader.prompt_ids("What is <|image_pad|>?")
+
+
+# How the published files name weights, where transformers writes them otherwise today (Gemma 3's towers).
+PUBLISHED_NAMES = {
+    "qwen2.5-vl": ({}, ("visual.patch_embed.proj.weight", "model.layers.0.self_attn.q_proj.weight")),
+    "qwen3-vl": ({}, ("model.visual.pos_embed.weight", "model.language_model.layers.0.self_attn.q_norm.weight")),
+    "smolvlm": (
+        {},
+        ("model.connector.modality_projection.proj.weight", "model.text_model.layers.0.mlp.up_proj.weight"),
+    ),
+    "gemma3": (
+        {"vision_tower.": "vision_tower.vision_model."},
+        (
+            "vision_tower.vision_model.embeddings.patch_embedding.weight",
+            "language_model.model.layers.0.self_attn.q_norm.weight",
+            "multi_modal_projector.mm_input_projection_weight",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_NAMES)
+def test_weights_are_read_by_their_published_names_and_none_is_drawn_at_random(name: str, tmp_path: Path) -> None:
+    expected = _tiny(name, tmp_path).loaded.model.state_dict()
+    path = tmp_path / "model" / "model.safetensors"
+    renamed, published = PUBLISHED_NAMES[name]
+    weights = {_rename(key, renamed): tensor for key, tensor in load_file(path).items()}
+    assert weights.keys() >= set(published)
+    save_file(weights, path, metadata={"format": "pt"})
+    read = open_model(str(tmp_path / "model")).loaded.model.state_dict()
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[key], tensor) for key, tensor in expected.items())
+    save_file({key: tensor for key, tensor in weights.items() if key != published[0]}, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="not whole"):
+        open_model(str(tmp_path / "model"))
+
+
+def _rename(key: str, names: dict[str, str]) -> str:
+    return next((key.replace(old, new, 1) for old, new in names.items() if key.startswith(old)), key)
 
 
 def _tiny(name: str, folder: Path) -> Opened:

@@ -17,7 +17,7 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states
-from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, load_weights, read_images
 from residency.models.packed import Packed, Places, pack_sequences, pad_rows
 from residency.types import Problem, Sample
 
@@ -76,7 +76,7 @@ class Causal(ABC):
         Raises:
             UserError: processor and model do not belong together, or the image side does not fit the tower.
         """
-        model = self.model_class.from_pretrained(spec.source, use_safetensors=True, dtype=torch.float32)
+        model = load_weights(self.model_class, spec.source)
         loaded = Loaded(spec, model, self.processor_class.from_pretrained(spec.source))
         told, own = loaded.processor.image_token_id, model.config.image_token_id
         if told != own:

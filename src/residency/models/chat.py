@@ -6,7 +6,6 @@ before (`mm_encoder_outputs`). Only what a checkpoint itself says is used: its t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,7 +18,18 @@ from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.chat_parts import PLACES, find_parts, find_targets
 from residency.models.chat_reader import accepted_by, load_reader
-from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images, render_prompt
+from residency.models.chat_regions import join_depths, split_depths
+from residency.models.family import (
+    Answered,
+    Batch,
+    Images,
+    Loaded,
+    ModelSpec,
+    Output,
+    load_weights,
+    read_images,
+    render_prompt,
+)
 from residency.models.llava import expand_task
 from residency.types import Problem, Sample
 
@@ -27,14 +37,6 @@ SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
 """Model types for which a test holds that candidates scored behind one reading of the prompt score as each alone."""
 SCORED_ROWS = 64
 """The most candidates that are scored at a time."""
-
-
-class Regions(tuple[torch.Tensor, ...]):
-    """Regions (N, D) of each image, which some models join by `torch.cat` and others take as one tensor by `.to`."""
-
-    def to(self, *arguments: Any, **named: Any) -> torch.Tensor:
-        """Return them as one tensor (B, N, D)."""
-        return torch.stack(self).to(*arguments, **named)
 
 
 class Chat:
@@ -62,16 +64,10 @@ class Chat:
         """Read weights (safetensors) and processor.
 
         Raises:
-            UserError: the checkpoint has no chat template or lacks weights, or it cannot read the image side asked for.
+            UserError: the checkpoint has no chat template or lacks weights, or cannot read the image side asked for.
         """
         reader = load_reader(spec.source, spec.image_size, self.seen_by)
-        model, told = AutoModelForImageTextToText.from_pretrained(
-            spec.source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        if missing := sorted(told["missing_keys"]):  # transformers would draw them at random and go on
-            found = f"{len(missing)} weights are not in its files: {', '.join(missing[:3])} ..."
-            raise UserError(f"the model {spec.source} is not whole", found=found, do="fetch it again")
-        return Loaded(spec, model, reader)
+        return Loaded(spec, load_weights(AutoModelForImageTextToText, spec.source), reader)
 
     def encode(
         self, loaded: Loaded, samples: Sequence[Sample], *, with_answers: bool, images: Images | None = None
@@ -108,15 +104,10 @@ class Chat:
         return problems
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
-        """Return the projected regions (M, N, D).
-
-        Where a tower hands features of several depths to the language model (DeepStack, Meng 2024, arXiv 2406.04334),
-        they stand behind one another along N, the last layer's first.
-        """
+        """Return the projected regions (M, N, D); of several depths, the last layer's first."""
         facts = _on(pixels_MCHW.device, loaded.processor.repeat_facts(len(pixels_MCHW)))
         seen = loaded.core.get_image_features(pixel_values=pixels_MCHW.flatten(0, 1), **facts)
-        depths = [seen.pooler_output, *(getattr(seen, "deepstack_features", None) or ())]
-        return torch.cat([_stacked(depth, len(pixels_MCHW)) for depth in depths], 1)
+        return join_depths(seen, len(pixels_MCHW))
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
         """Return logits_BTV at the labels' positions (teacher forcing); nothing else meets the vocabulary."""
@@ -128,7 +119,8 @@ class Chat:
         ids_BL = torch.cat([batch.prompt_BS, answers_BT], 1)
         mask_BL = torch.cat([batch.prompt_mask_BS, counted_BT.long()], 1)
         logits_BLV = self._read(loaded, ids_BL, mask_BL, regions_BND, answers_BT.shape[1] + 1, use_cache=False).logits
-        return Output(logits_BLV[:, -answers_BT.shape[1] - 1 : -1], self._surface(regions_BND).mean(1))
+        last_BND = regions_BND.chunk(self.depth + 1, 1)[0]
+        return Output(logits_BLV[:, -answers_BT.shape[1] - 1 : -1], last_BND.mean(1))
 
     def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the language model's states (B, T, D) over the texts alone, and their masked mean (B, D)."""
@@ -240,23 +232,15 @@ class Chat:
         self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor
     ) -> dict[str, Any]:
         """Return what the model's `forward` takes of a sequence and its image."""
-        depths = regions_BND.chunk(self.depth + 1, 1)
-        seen = SimpleNamespace(
-            pooler_output=Regions(depths[0]), deepstack_features=[tuple(depth) for depth in depths[1:]]
-        )
         image_BL = (ids_BL == loaded.core.config.image_token_id).long()
         facts = _on(ids_BL.device, loaded.processor.repeat_facts(len(ids_BL)))
         given = {"mm_token_type_ids": image_BL, "token_type_ids": image_BL, **facts}
         return {
             "input_ids": ids_BL,
             "attention_mask": mask_BL,
-            "mm_encoder_outputs": {"image": seen},
+            "mm_encoder_outputs": {"image": split_depths(regions_BND, self.depth)},
             **{name: value for name, value in given.items() if name in self.accepted},
         }
-
-    def _surface(self, regions_BND: torch.Tensor) -> torch.Tensor:
-        """Return the regions of the tower's last layer alone."""
-        return regions_BND.chunk(self.depth + 1, 1)[0]
 
     def _skipped(self, loaded: Loaded) -> torch.Tensor | int:
         """Return by how much positions run ahead of tokens behind the prompt just read (an image's 2D positions)."""
@@ -288,12 +272,6 @@ def _likelihoods(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Ten
         logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="none"
     )
     return -losses.view(labels_BT.shape).sum(1)
-
-
-def _stacked(regions: torch.Tensor | Sequence[torch.Tensor], images: int) -> torch.Tensor:
-    """Return regions (M, N, D), which a model may give as one tensor, by image, or by an image's tiles."""
-    whole = regions if isinstance(regions, torch.Tensor) else torch.cat([*regions])
-    return whole.reshape(images, -1, whole.shape[-1])
 
 
 def _on(device: torch.device, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -137,6 +137,21 @@ class Family(Protocol):
         them."""
 
 
+def load_weights(model_class: Any, source: str) -> Any:
+    """Read a checkpoint's weights: safetensors, in fp32.
+
+    Raises:
+        UserError: its files lack weights; transformers would draw those at random and go on.
+    """
+    model, told = model_class.from_pretrained(
+        source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    if missing := sorted(told["missing_keys"]):
+        found = f"{len(missing)} of its weights are in no file: {', '.join(missing[:3])}"
+        raise UserError(f"the model {source} is not whole", found=found, do="fetch it again")
+    return model
+
+
 def read_images(samples: Iterable[Sample], images: Images | None) -> tuple[list[Image.Image], list[int]]:
     """Return the samples' different images in order of first use, and each sample's index among them.
 

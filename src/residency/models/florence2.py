@@ -11,7 +11,17 @@ from transformers.modeling_outputs import BaseModelOutput
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
-from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images, render_prompt
+from residency.models.family import (
+    Answered,
+    Batch,
+    Images,
+    Loaded,
+    ModelSpec,
+    Output,
+    load_weights,
+    read_images,
+    render_prompt,
+)
 from residency.types import Problem, Sample
 
 # The words that a task token stands for; they are Florence-2's own, with ours for a free question.
@@ -39,9 +49,9 @@ class Florence2:
         """Read weights (safetensors) and processor.
 
         Raises:
-            UserError: an image side was asked for that the processor's image tokens do not fit.
+            UserError: weights are missing, or an image side was asked for that the image tokens do not fit.
         """
-        model = self.model_class.from_pretrained(spec.source, use_safetensors=True, dtype=torch.float32)
+        model = load_weights(self.model_class, spec.source)
         processor = Florence2Processor.from_pretrained(spec.source)
         if spec.image_size is not None:
             processor.image_processor.size = {"height": spec.image_size, "width": spec.image_size}

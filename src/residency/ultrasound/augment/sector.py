@@ -30,7 +30,11 @@ PIECE = 0.05
 """The smallest lit piece that belongs to the sector, in shares of the largest one."""
 ARC_SHARE = 0.3
 """How much of an arc must be lit for the sector to reach it."""
-CONVEX_SHARE = 0.88
+LOST_SHARE = 0.01
+"""How much tissue beside a sector, in shares of it, makes its outline doubtful."""
+LIT_SHARE = 0.6
+"""How much of a region must be lit for its outline to be trusted without flanks and arcs."""
+CONVEX_SHARE = 0.92
 """How much of its convex hull a region fills whose outline is trusted."""
 RIM = 3
 """Coarse pixels inside the sector's outline, or at the picture's edge, that may be half lit."""
@@ -75,7 +79,8 @@ def find_sector(levels_HW: Levels) -> Sector:
     small = np.asarray(Image.fromarray(levels_HW).reduce(step), np.float32)
     floor = _background(small) + LIT
     lit = small > floor
-    body = _fill_bites(_find_body(levels_HW, small.shape, floor))
+    dense = _find_dense(levels_HW, small.shape, floor)
+    body = _fill_bites(_choose_pieces(dense))
     flanks = _fit_flanks(body)
     rows, columns = np.nonzero(body)
     top, bottom = int(rows.min()), int(rows.max()) + 1
@@ -105,7 +110,8 @@ def find_sector(levels_HW: Levels) -> Sector:
         near=near * step,
         far=far * step,
         half_angle=float(half),
-        sure=fitted or _is_convex(body),
+        sure=bool((dense & ~around).sum() < LOST_SHARE * body.sum())
+        and (fitted or (bool(lit[body].mean() > LIT_SHARE) and _is_convex(body))),
         marked=bool((lit & ~around).mean() > STRAY),
     )
 
@@ -140,12 +146,17 @@ def _background(small: Levels) -> float:
     return min(flat, default=0.0)
 
 
-def _find_body(levels_HW: Levels, shape: tuple[int, ...], floor: float) -> Mask:
+def _find_dense(levels_HW: Levels, shape: tuple[int, ...], floor: float) -> Mask:
     """Return the densely lit regions, coarse; text and rulers, thinner than three pixels of twice COARSE, are not."""
     half = Image.fromarray(levels_HW).reduce(max(1, max(levels_HW.shape) // (2 * COARSE)))
     thick = Image.fromarray(lowest(np.asarray(half, np.float32), 3))
     thick = thick.resize((shape[1], shape[0]), Image.Resampling.BOX)
-    dense = uniform_filter((np.asarray(thick) > floor).astype(np.float32), 7) > 0.42
+    dense: Mask = uniform_filter((np.asarray(thick) > floor).astype(np.float32), 7) > 0.42
+    return dense
+
+
+def _choose_pieces(dense: Mask) -> Mask:
+    """Return the largest piece and those not much smaller; the whole where all is dark."""
     names, _ = label(dense)
     sizes = np.bincount(names.ravel())
     sizes[0] = 0

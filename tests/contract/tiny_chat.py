@@ -23,6 +23,7 @@ SMOL_TOKENS += ["<end_of_utterance>", "<global-img>"]
 SMOL_TOKENS += [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
 GEMMA_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"]
 GEMMA_TOKENS += ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 QWEN_TEMPLATE = """
 {%- macro said(content) -%}
@@ -127,31 +128,33 @@ def build_tiny(
 
 def write_qwen25(out: Path, high: int = 64 * 64) -> dict[str, int]:
     """Qwen2.5-VL-Instruct: chat_template.json, preprocessor_config.json, Qwen2Tokenizer."""
-    _write(out / "chat_template.json", {"chat_template": QWEN_TEMPLATE.replace("SYSTEM", HELPFUL)})
-    _write(out / "preprocessor_config.json", _qwen_images("Qwen2_5_VLProcessor", min_pixels=3136, max_pixels=high))
+    write_json(out / "chat_template.json", {"chat_template": QWEN_TEMPLATE.replace("SYSTEM", HELPFUL)})
+    write_json(out / "preprocessor_config.json", _qwen_images("Qwen2_5_VLProcessor", min_pixels=3136, max_pixels=high))
     return _write_qwen_words(out)
 
 
 def write_qwen3(out: Path, high: int = 64 * 64) -> dict[str, int]:
     """Qwen3-VL-Instruct: the same files; sizes as `size`, no system line, video_preprocessor_config.json besides."""
-    _write(out / "chat_template.json", {"chat_template": QWEN_TEMPLATE.replace("SYSTEM", "")})
+    write_json(out / "chat_template.json", {"chat_template": QWEN_TEMPLATE.replace("SYSTEM", "")})
     size = {"longest_edge": high, "shortest_edge": 3136}
     mean = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    _write(out / "preprocessor_config.json", _qwen_images("Qwen3VLProcessor", size=size) | mean)
+    write_json(out / "preprocessor_config.json", _qwen_images("Qwen3VLProcessor", size=size) | mean)
     video = _qwen_images("Qwen3VLProcessor", size=size) | mean | {"video_processor_type": "Qwen3VLVideoProcessor"}
-    _write(out / "video_preprocessor_config.json", video)
+    write_json(out / "video_preprocessor_config.json", video)
     return _write_qwen_words(out)
 
 
 def write_smolvlm(out: Path, kind: str, longest: int = 64, tile: int = 32) -> dict[str, int]:
     """SmolVLM-Instruct (`kind` Idefics3) and SmolVLM2 (`kind` SmolVLM): processor_config.json, GPT2Tokenizer."""
-    _write(out / "chat_template.json", {"chat_template": SMOL_TEMPLATE})
-    _write(out / "processor_config.json", {"image_seq_len": (tile // 16) ** 2, "processor_class": f"{kind}Processor"})
+    write_json(out / "chat_template.json", {"chat_template": SMOL_TEMPLATE})
+    write_json(
+        out / "processor_config.json", {"image_seq_len": (tile // 16) ** 2, "processor_class": f"{kind}Processor"}
+    )
     images = {"do_convert_rgb": True, "do_image_splitting": True, "do_normalize": True, "do_pad": True}
     images |= {"do_rescale": True, "do_resize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     images |= {"image_processor_type": f"{kind}ImageProcessor", "max_image_size": {"longest_edge": tile}}
     images |= {"processor_class": f"{kind}Processor", "resample": 1, "rescale_factor": 1 / 255}
-    _write(out / "preprocessor_config.json", images | {"size": {"longest_edge": longest}})
+    write_json(out / "preprocessor_config.json", images | {"size": {"longest_edge": longest}})
     settings = {"tokenizer_class": "GPT2Tokenizer", "processor_class": f"{kind}Processor", "padding_side": "right"}
     settings |= {"bos_token": "<|im_start|>", "eos_token": "<end_of_utterance>", "pad_token": "<|im_end|>"}
     extra = ["<fake_token_around_image>", "<image>", "<end_of_utterance>"]
@@ -159,32 +162,27 @@ def write_smolvlm(out: Path, kind: str, longest: int = 64, tile: int = 32) -> di
     if kind == "SmolVLM":
         settings |= {"fake_image_token": extra[0], "image_token": extra[1], "end_of_utterance_token": extra[2]}
         settings |= {"global_image_token": "<global-img>"}
-    return _write_words(out, _byte_level(), SMOL_TOKENS, settings)
+    return write_words(out, _byte_level(), SMOL_TOKENS, settings)
 
 
 def write_gemma3(out: Path, side: int = 64, places: int = 4) -> dict[str, int]:
     """Gemma 3 and MedGemma (-it): chat_template.json, processor_config.json, GemmaTokenizer."""
-    _write(out / "chat_template.json", {"chat_template": GEMMA_TEMPLATE})
-    _write(out / "processor_config.json", {"image_seq_length": places, "processor_class": "Gemma3Processor"})
+    write_json(out / "chat_template.json", {"chat_template": GEMMA_TEMPLATE})
+    write_json(out / "processor_config.json", {"image_seq_length": places, "processor_class": "Gemma3Processor"})
     images = {"do_convert_rgb": None, "do_normalize": True, "do_pan_and_scan": None, "do_rescale": True}
     images |= {"do_resize": True, "image_mean": [0.5] * 3, "image_processor_type": "Gemma3ImageProcessor"}
     images |= {"image_seq_length": places, "image_std": [0.5] * 3, "pan_and_scan_max_num_crops": None}
     images |= {"pan_and_scan_min_crop_size": None, "pan_and_scan_min_ratio_to_activate": None, "resample": 2}
     images |= {"processor_class": "Gemma3Processor", "rescale_factor": 1 / 255}
-    _write(out / "preprocessor_config.json", images | {"size": {"height": side, "width": side}})
+    write_json(out / "preprocessor_config.json", images | {"size": {"height": side, "width": side}})
     settings = {"tokenizer_class": "GemmaTokenizer", "processor_class": "Gemma3Processor", "add_bos_token": True}
     settings |= {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
     settings |= {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     extra = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
-    words = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
-    words.normalizer = normalizers.Replace(" ", "▁")
-    words.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    words.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    _write(
+    write_json(
         out / "generation_config.json", {"do_sample": True, "eos_token_id": [1, GEMMA_TOKENS.index("<end_of_turn>")]}
     )
-    return _write_words(out, words, GEMMA_TOKENS, settings | {"extra_special_tokens": extra}, bytes_)
+    return write_words(out, build_pieces(), GEMMA_TOKENS, settings | {"extra_special_tokens": extra}, BYTES)
 
 
 def _write_qwen_words(out: Path) -> dict[str, int]:
@@ -197,14 +195,23 @@ def _write_qwen_words(out: Path) -> dict[str, int]:
     }
     settings |= {"additional_special_tokens": QWEN_TOKENS[1:], "errors": "replace", "model_max_length": 131072}
     drawn = {"do_sample": True, "temperature": 0.01, "repetition_penalty": 1.05, "eos_token_id": [2, 0]}
-    _write(out / "generation_config.json", drawn)
-    return _write_words(out, _byte_level(), QWEN_TOKENS, settings)
+    write_json(out / "generation_config.json", drawn)
+    return write_words(out, _byte_level(), QWEN_TOKENS, settings)
 
 
 def _qwen_images(processor: str, **named: Any) -> dict[str, Any]:
     images = {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": processor, "patch_size": 8}
     images |= {"temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.48, 0.46, 0.41]}
     return images | {"image_std": [0.27, 0.26, 0.28]} | named
+
+
+def build_pieces() -> Tokenizer:
+    """SentencePiece's way: blanks are marks, unknown letters bytes."""
+    words = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    words.normalizer = normalizers.Replace(" ", "▁")
+    words.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    words.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return words
 
 
 def _byte_level() -> Tokenizer:
@@ -214,12 +221,12 @@ def _byte_level() -> Tokenizer:
     return words
 
 
-def _write_words(
+def write_words(
     out: Path, words: Tokenizer, marks: Sequence[str], settings: dict[str, Any], bytes_: Sequence[str] = ()
 ) -> dict[str, int]:
     """Write tokenizer.json and tokenizer_config.json; return the ids of the special tokens."""
     trainer = trainers.BpeTrainer(
-        vocab_size=600,
+        vocab_size=len(marks) + len(bytes_) + 400,
         special_tokens=[*marks, *bytes_],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -229,11 +236,11 @@ def _write_words(
     words.save(str(out / "tokenizer.json"))
     added = {str(words.token_to_id(mark)): {"content": mark, "special": True, "normalized": False} for mark in marks}
     added = {id: entry | {"lstrip": False, "rstrip": False, "single_word": False} for id, entry in added.items()}
-    _write(out / "tokenizer_config.json", settings | {"added_tokens_decoder": added})
+    write_json(out / "tokenizer_config.json", settings | {"added_tokens_decoder": added})
     return {mark: words.token_to_id(mark) for mark in marks} | {"": words.get_vocab_size()}
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
 

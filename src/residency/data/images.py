@@ -30,7 +30,7 @@ MAX_PIXELS = 50_000_000
 """More pixels than this in one picture are taken for a decompression bomb."""
 THUMB = 64
 """Side in pixels of the small grey picture by which near-duplicates are compared."""
-_CHUNK = 16
+_CHUNK = 32
 _MANY = 500
 """Fewer images than this are read before processes for them have started."""
 _FAILS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error, MemoryError)

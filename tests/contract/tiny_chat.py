@@ -78,12 +78,17 @@ def build_tiny_qwen3(out: Path) -> None:
     build_tiny(out, "qwen3_vl", ids, vision, text, image="<|image_pad|>")
 
 
-def build_tiny_smolvlm(out: Path) -> None:
-    ids = write_smolvlm(out, "SmolVLM")
+def build_tiny_idefics3(out: Path) -> None:
+    """What SmolVLM-256M and 500M are; SmolVLM2 has a class of its own."""
+    build_tiny_smolvlm(out, "Idefics3")
+
+
+def build_tiny_smolvlm(out: Path, kind: str = "SmolVLM") -> None:
+    ids = write_smolvlm(out, kind)
     vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision |= {"image_size": 32, "patch_size": 8}
     text = {"model_type": "llama"} | _text(ids)
-    build_tiny(out, "smolvlm", ids, vision, text, image="<image>", scale_factor=2)
+    build_tiny(out, kind.lower(), ids, vision, text, image="<image>", scale_factor=2)
 
 
 def build_tiny_gemma3(out: Path) -> None:
@@ -99,6 +104,7 @@ CHAT_BUILDERS: dict[str, Callable[[Path], None]] = {
     "qwen2.5-vl": build_tiny_qwen25,
     "qwen3-vl": build_tiny_qwen3,
     "smolvlm": build_tiny_smolvlm,
+    "idefics3": build_tiny_idefics3,
     "gemma3": build_tiny_gemma3,
 }
 

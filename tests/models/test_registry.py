@@ -82,6 +82,16 @@ def test_a_family_is_found_by_model_type(name: str, tmp_path: Path) -> None:
         assert word in str(told.value)
 
 
+def test_an_architecture_built_otherwise_is_refused_by_name(tmp_path: Path) -> None:
+    """mllama reads its image by cross-attention: transformers' auto class has it, the family does not cover it."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mllama", "architectures": ["MllamaForConditionalGeneration"]})
+    )
+    with pytest.raises(UserError, match="does not cover mllama: it lacks images seen before") as told:
+        open_model(str(tmp_path))
+    assert "qwen3_vl" in str(told.value)
+
+
 def test_a_checkpoint_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     CHAT_BUILDERS["gemma3"](tmp_path)
     (tmp_path / "chat_template.json").unlink()

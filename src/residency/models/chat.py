@@ -47,16 +47,20 @@ class Chat:
     def __init__(self, config: Any) -> None:
         with torch.device("meta"):
             skeleton = AutoModelForImageTextToText.from_config(config)
-        accepted = accepted_by(skeleton.forward)
+        self.accepted = accepted_by(skeleton.forward)
         self.parts: Mapping[Part, str] = find_parts(skeleton)
-        missing = [part for part in PLACES if part not in self.parts]
-        if missing or "mm_encoder_outputs" not in accepted:
-            found = f"no {' or '.join(missing)} module" if missing else "its forward takes no images seen before"
-            raise UserError(f"family chat does not cover {config.model_type}", found=found, allowed=", ".join(SHARED))
+        lacks = [f"a {part} module of a known name" for part in PLACES if part not in self.parts]
+        lacks += [] if "mm_encoder_outputs" in self.accepted else ["images seen before in its forward"]
+        lacks += [] if hasattr(config, "image_token_id") else ["an image token"]
+        if lacks:
+            raise UserError(
+                f"family chat does not cover {config.model_type}: it lacks {', '.join(lacks)}",
+                allowed=f"{', '.join(SHARED)}, and others built like them",
+            )
         self.lora_targets: Mapping[Part, tuple[str, ...]] = {
             part: find_targets(skeleton, self.parts, part) for part in self.parts
         }
-        self.accepted, self.seen_by = accepted, accepted_by(skeleton.get_image_features)
+        self.seen_by = accepted_by(skeleton.get_image_features)
         self.depth = len(getattr(config.vision_config, "deepstack_visual_indexes", None) or ())
         self.shares = config.model_type in SHARED
 

@@ -30,6 +30,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "without contrastive": {"train.contrastive": None},
     "with contrastive": {"train.contrastive": {}},
     "without augmentation": {"train.augment": "none"},
+    "ultrasound augmentation": {"train.augment": "ultrasound"},
     "without simulation": {"model": "imagenet"},
     "without self-training": {"train.self_training": None},
     "with self-training": {"train.self_training": {}},

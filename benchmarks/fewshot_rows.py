@@ -5,12 +5,14 @@ import json
 from fewshot_bench import Bench, Made
 from fewshot_data import Draw
 from fewshot_nano import ABLATIONS, CLOSED, NANO, recipe_of, tune_nano
+from fewshot_outline import outline_heads
 from fewshot_rivals import RIVALS
 from residency.config import dump_recipe
 from residency.files import sha256_text
 
 TITLES = {
     "tuned": "nano, tuned with the shipped recipe",
+    "outline": "nano, tuned to outline the head; the number computed",
     "random": "nano from random weights, the same recipe",
     "probe": "linear probe on nano's tower",
     "knn": "nearest neighbours on nano's tower",
@@ -26,7 +28,8 @@ ABLATED = {("a", 1), ("b", 100), ("s", 1)}
 
 def rows_of(draw: Draw) -> list[str]:
     """Return the rows that a draw is asked for."""
-    rows = [row for row in TITLES if row != "words" or draw.experiment.speaks]
+    asked = {"words": draw.experiment.speaks, "outline": draw.experiment.measures}
+    rows = [row for row in TITLES if asked.get(row, True)]
     if (draw.experiment.name, draw.size) in ABLATED:
         rows += [row for row in ABLATIONS if not (draw.experiment.measures and row in CLOSED)]
     return rows
@@ -35,7 +38,7 @@ def rows_of(draw: Draw) -> list[str]:
 def settings_of(bench: Bench, draw: Draw, row: str) -> str:
     """Return a digest of what a row's answers depend on, beside the code; '' where an ablation changes nothing."""
     said: list[str] = [row if row != "blind" else "tuned", str(bench.quick)]
-    if row in NANO or row in ABLATIONS or row == "blind":
+    if row in NANO or row in ABLATIONS or row in ("blind", "outline"):
         recipe = recipe_of(bench, draw, row)
         if row in ABLATIONS and recipe == recipe_of(bench, draw, "tuned"):
             return ""
@@ -55,4 +58,6 @@ def make_row(bench: Bench, draw: Draw, row: str) -> dict[str, Made]:
         return dict(zip(("tuned", "blind"), tune_nano(bench, draw, "tuned", ("own", "blind")), strict=True))
     if row in NANO or row in ABLATIONS:
         return {row: tune_nano(bench, draw, row, ("own",))[0]}
+    if row == "outline":
+        return {row: outline_heads(bench, draw, recipe_of(bench, draw, row))}
     return {row: RIVALS[row](bench, draw)}

@@ -74,11 +74,9 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     loaded = FAMILY.load(ModelSpec(str(start)))
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, held = _split_patients(studies.patients, settings)
-    began = perf_counter()
     naming = Naming(len(studies.vocabulary), len(studies.structures)).to(loaded.device)
-    _fit_tower(loaded, naming, studies, train, out, settings)
-    _fit_model(loaded, naming, studies, train, out, settings)
-    seconds = perf_counter() - began
+    seconds = _fit_tower(loaded, naming, studies, train, out, settings)
+    seconds += _fit_model(loaded, naming, studies, train, out, settings)
     examined = examine_studies(loaded, studies, held.tolist(), questionnaire)
     figures = {
         "version": residency.__version__,
@@ -104,8 +102,11 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
 
 def _fit_tower(
     loaded: Loaded, naming: nn.Module, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining
-) -> None:
-    """Teach the ImageNet tower to name what an image holds; the last fifth of the steps at the model's own size."""
+) -> float:
+    """Teach the ImageNet tower to name what an image holds, the last fifth of the steps at the model's own size.
+
+    Returns the seconds.
+    """
     tower = loaded.model.model.vision_tower
     tower.load_state_dict(_imagenet_weights(tower))
     tower.to(memory_format=torch.channels_last)
@@ -122,14 +123,19 @@ def _fit_tower(
         seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
         return naming(seen, studies, rows, views, settings.coverage_weight)
 
-    _descend(out / "naming", {"tower": tower, "naming": naming}, groups, loss, settings.naming_steps, settings)
+    modules = {"tower": tower, "naming": naming}
+    seconds = _descend(out / "naming", modules, groups, loss, settings.naming_steps, settings)
     tower.learns_statistics = False
+    return seconds
 
 
 def _fit_model(
     loaded: Loaded, naming: nn.Module, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining
-) -> None:
-    """Teach the language model to say what the tower sees, then both together; the tower goes on naming."""
+) -> float:
+    """Teach the language model to say what the tower sees, then both together; the tower goes on naming.
+
+    Returns the seconds.
+    """
     model, tower = loaded.model, loaded.model.model.vision_tower
     rest = [*naming.parameters(), *(p for name, p in model.named_parameters() if ".vision_tower." not in name)]
     groups = [
@@ -142,8 +148,9 @@ def _fit_model(
         tower.requires_grad_(step >= (1 - settings.joint) * settings.steps)
         return _saying_loss(loaded, naming, studies, rng.choice(train, settings.images, replace=False), settings, rng)
 
-    _descend(out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, settings)
+    seconds = _descend(out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, settings)
     tower.requires_grad_(True)
+    return seconds
 
 
 def _descend(
@@ -153,11 +160,15 @@ def _descend(
     loss: Callable[[int, np.random.Generator], torch.Tensor],
     steps: int,
     settings: Pretraining,
-) -> None:
-    """Take AdamW steps on a loss; every `SAVE_EVERY` steps keep what a stopped pretraining goes on with."""
+) -> float:
+    """Take AdamW steps on a loss; every `SAVE_EVERY` steps keep what a stopped pretraining goes on with.
+
+    Returns the seconds that the steps took, those before a stop included.
+    """
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
     state: dict[str, Any] = {**modules, "optimizer": optimizer}
-    first = _restore_state(path.with_suffix(".pt"), state)
+    first, seconds = _restore_state(path.with_suffix(".pt"), state)
+    began = perf_counter() - seconds
     parameters = [parameter for group in groups for parameter in group["params"]]
     for step in track(range(first, steps), f"pretraining: {path.name}"):
         for group in optimizer.param_groups:
@@ -168,9 +179,11 @@ def _descend(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            _save_state(path.with_suffix(".pt"), state, step + 1)
+            seconds = perf_counter() - began
+            _save_state(path.with_suffix(".pt"), state, step + 1, seconds)
             with path.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step + 1, "loss": round(value.item(), 4)}) + "\n")
+    return seconds
 
 
 def _saying_loss(
@@ -272,17 +285,17 @@ def _imagenet_weights(tower: NanoTower) -> dict[str, torch.Tensor]:
     return {name: weights[name] for name in tower.state_dict()}
 
 
-def _save_state(path: Path, state: dict[str, Any], step: int) -> None:
+def _save_state(path: Path, state: dict[str, Any], step: int, seconds: float) -> None:
     part = path.with_suffix(".part")
-    torch.save({name: thing.state_dict() for name, thing in state.items()} | {"step": step}, part)
+    torch.save({name: thing.state_dict() for name, thing in state.items()} | {"step": step, "seconds": seconds}, part)
     part.replace(path)
 
 
-def _restore_state(path: Path, state: dict[str, Any]) -> int:
-    """Load what `_save_state` kept and return its step; 0 where there is nothing."""
+def _restore_state(path: Path, state: dict[str, Any]) -> tuple[int, float]:
+    """Load what `_save_state` kept and return its step and seconds; 0 where there is nothing."""
     if not path.is_file():
-        return 0
+        return 0, 0.0
     kept = torch.load(path, weights_only=True)
     for name, thing in state.items():
         thing.load_state_dict(kept[name])
-    return int(kept["step"])
+    return int(kept["step"]), float(kept["seconds"])

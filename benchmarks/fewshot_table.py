@@ -5,7 +5,7 @@ patient who is tested in nine draws still counts once. Intervals are those of re
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 import numpy as np
@@ -148,7 +148,9 @@ def _shown_gain(found: Estimate) -> str:
 
 
 def _interval(found: Estimate, form: str) -> str:
-    write: Callable[[float], str] = lambda value: form.format(round(value, 2) + 0.0)  # no -0.00
+    def write(value: float) -> str:
+        return form.format(round(value, 2) + 0.0)  # no -0.00
+
     if found.value is None or found.low is None or found.high is None:
         return "" if found.value is None else write(found.value)
     return f"{write(found.value)} ({write(found.low)} to {write(found.high)})"

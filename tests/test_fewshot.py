@@ -1,6 +1,7 @@
 """The benchmark of few real images: quick on the real path, resumed cell by cell, patients counted once."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +39,7 @@ def test_a_quick_run_is_resumed_cell_by_cell(
     assert sorted(cells) == ["blind", "majority", "probe", "tuned"]  # a tuned model answers blind, too
     assert all(len(cell["marks"]) == 36 and cell["memory_mb"] > 100 for cell in cells.values())
     assert cells["tuned"]["seconds"] > 0
-    assert "| nano, tuned with the shipped recipe | 0." in first.out
+    assert re.search(r"\| nano, tuned with the shipped recipe \| [01]\.\d\d \(", first.out)
     assert "| majority answer | 0.25 (0.25 to 0.25) |" in first.out
     lines = results.read_bytes().splitlines(keepends=True)
     fewshot.main(call)

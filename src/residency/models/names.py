@@ -57,7 +57,7 @@ class KnownModel(Record):
 
 Counts = tuple[int, int, int]
 """Parameters, linear, trained: equal for checkpoints of one shape."""
-NANO: Counts = (7_548_672, 3_670_016, 448_000)
+NANO: Counts = (7_560_448, 3_670_016, 448_000)
 FLORENCE_BASE: Counts = (231_414_016, 99_090_432, 4_083_200)
 FLORENCE_LARGE: Counts = (770_173_952, 352_321_536, 10_852_352)
 PALIGEMMA: Counts = (2_923_466_480, 1_981_808_640, 21_972_992)

@@ -25,7 +25,7 @@ def outline_heads(bench: Bench, draw: Draw, recipe: Recipe) -> Made:
     recipe = recipe.model_copy(update={"prompt": "{prefix}"})
     run, seconds = train_part(bench, outlined, recipe)
     predict_run(run, modes=("own",), floors=False)
-    told = {line.id: line.text for line in read_lines(run / "predictions" / "test.own.jsonl", Prediction)}
+    told = {line.id: line.prediction for line in read_lines(run / "predictions" / "test.own.jsonl", Prediction)}
     lengths = {s.id: measure_circumference(read_points(told[s.id]), _field_mm(s)) for s in draw.test if s.id in told}
     return Made({id: None if mm is None else Quantity(value=mm, unit="mm") for id, mm in lengths.items()}, seconds)
 

@@ -141,8 +141,8 @@ def _read_config(name: str, source: str) -> dict[str, Any]:
 
 
 def _nearest(name: str) -> list[str]:
-    near = get_close_matches(name.lower(), SHORT_NAMES, n=4, cutoff=0.6)
-    return [*(near or SHORT_NAMES), "a folder with config.json", "a hub name (owner/model)"]
+    near = () if name in SHORT_NAMES else get_close_matches(name.lower(), SHORT_NAMES, n=4, cutoff=0.6) or SHORT_NAMES
+    return [*near, "a folder with config.json", "a hub name (owner/model)"]
 
 
 def _tell_how(name: str, source: str) -> str:

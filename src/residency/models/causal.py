@@ -16,13 +16,10 @@ from transformers import DynamicCache
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
-from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states
+from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states, score_tokens
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, load_weights, read_images
-from residency.models.packed import Packed, Places, pack_sequences, pad_rows
+from residency.models.packed import Packed, pack_sequences, pad_rows
 from residency.types import Problem, Sample
-
-SCORED_AT_ONCE = 1024
-"""How many positions get logits over the vocabulary at a time where candidates are scored."""
 
 
 class Causal(ABC):
@@ -199,17 +196,7 @@ class Causal(ABC):
         of_N, at_N, token_N = torch.tensor(labels, device=loaded.device).T
         starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
         column_N = packed.column_BP[of_N, starts[rows[of_N]] + at_N]
-        states_ND = hidden_GLD[packed.row_B[of_N], column_N]
-        log_N = torch.cat(
-            [
-                project_states(loaded.core, states_ND[n : n + SCORED_AT_ONCE])
-                .float()
-                .log_softmax(-1)
-                .gather(1, token_N[n : n + SCORED_AT_ONCE].unsqueeze(1))
-                .squeeze(1)
-                for n in range(0, len(token_N), SCORED_AT_ONCE)
-            ]
-        )
+        log_N = score_tokens(loaded.core, hidden_GLD[packed.row_B[of_N], column_N], token_N)
         return log_N.new_zeros(len(asked)).index_add(0, of_N, log_N).view(len(prompts), len(offered))
 
     def generate(
@@ -218,30 +205,13 @@ class Causal(ABC):
         """Answer greedily; all questions about an image go on side by side in its row, over one cache."""
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
         packed = self._pack(batch, prompts, [[0]] * len(prompts))
-        cache, places = DynamicCache(), packed.places
+        cache = DynamicCache()
         hidden_GLD = self._read(loaded, packed, batch, regions_MND, cache)
-        length_B = torch.tensor([len(prompt) for prompt in prompts], device=loaded.device)
-        row_B, slot_B = packed.row_B, packed.branch_B - 1
-        state_BD = hidden_GLD[row_B, packed.column_BP.gather(1, length_B.unsqueeze(1) - 1).squeeze(1)]
-        G, Q = len(packed.ids_GL), int(packed.branch_B.max())
-        ends, ended_B = self._end_ids(loaded), torch.zeros_like(row_B, dtype=torch.bool)
-        tokens, logs = [], []
-        for step in range(max_new_tokens):
-            log_B, token_B = project_states(loaded.core, state_BD).float().log_softmax(-1).max(-1)
-            tokens.append(token_B.masked_fill(ended_B, IGNORED))
-            logs.append(log_B)
-            ended_B = ended_B | torch.isin(token_B, ends)
-            if step + 1 == max_new_tokens or bool(ended_B.all()):
-                break
-            ids_GQ, position_GQ = row_B.new_zeros(G, Q), row_B.new_zeros(G, Q)
-            branch_GQ = row_B.new_full((G, Q), -1)
-            ids_GQ[row_B, slot_B], position_GQ[row_B, slot_B] = token_B, length_B + step
-            branch_GQ[row_B, slot_B] = packed.branch_B
-            new = Places(branch_GQ, position_GQ)
-            places = places.join(new)
-            hidden_GQD = self.decoder.read(loaded.core, loaded.core.get_input_embeddings()(ids_GQ), new, places, cache)
-            state_BD = hidden_GQD[row_B, slot_B]
-        return self._tell(loaded, torch.stack(tokens, 1), torch.stack(logs, 1))
+        lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=loaded.device)
+        token_BT, log_BT = self.decoder.go_on(
+            loaded.core, packed, hidden_GLD, lengths_B, cache, self._end_ids(loaded), max_new_tokens
+        )
+        return self._tell(loaded, token_BT, log_BT)
 
     def _tell(self, loaded: Loaded, token_BT: torch.Tensor, log_BT: torch.Tensor) -> list[Answered]:
         """Return texts and mean likelihoods; the end token counts in the likelihood, not in the text."""

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-from residency.models.packed import Places, allow_attention, to_bias
+from residency.losses import IGNORED
+from residency.models.packed import PADDING, Packed, Places, allow_attention, to_bias
 
 LINE_BREAK, FIRST_REGION = -1, -2
+SCORED_AT_ONCE = 1024
+"""How many positions get logits over the vocabulary at a time where candidates are scored."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,41 @@ class Decoder:
             use_cache=cache is not None,
         ).last_hidden_state
         return states_GLD
+
+    def go_on(
+        self,
+        core: Any,
+        packed: Packed,
+        hidden_GLD: torch.Tensor,
+        lengths_B: torch.Tensor,
+        cache: Any,
+        ends: torch.Tensor,
+        max_new_tokens: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the likeliest next tokens (B, T), -100 behind an end token, and their log-likelihoods.
+
+        All of a row's branches go on side by side over the one cache that read the prompts, of `lengths_B` tokens.
+        """
+        row_B, slot_B, places = packed.row_B, packed.branch_B - 1, packed.places
+        state_BD = hidden_GLD[row_B, packed.column_BP.gather(1, lengths_B.unsqueeze(1) - 1).squeeze(1)]
+        shape = len(packed.ids_GL), int(packed.branch_B.max())
+        ended_B = torch.zeros_like(row_B, dtype=torch.bool)
+        tokens, logs = [], []
+        for step in range(max_new_tokens):
+            log_B, token_B = project_states(core, state_BD).float().log_softmax(-1).max(-1)
+            tokens.append(token_B.masked_fill(ended_B, IGNORED))
+            logs.append(log_B)
+            ended_B = ended_B | torch.isin(token_B, ends)
+            if step + 1 == max_new_tokens or bool(ended_B.all()):
+                break
+            ids_GQ, position_GQ = row_B.new_zeros(shape), row_B.new_zeros(shape)
+            branch_GQ = row_B.new_full(shape, PADDING)
+            ids_GQ[row_B, slot_B], position_GQ[row_B, slot_B] = token_B, lengths_B + step
+            branch_GQ[row_B, slot_B] = packed.branch_B
+            new = Places(branch_GQ, position_GQ)
+            places = places.join(new)
+            state_BD = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row_B, slot_B]
+        return torch.stack(tokens, 1), torch.stack(logs, 1)
 
     def _masks(self, config: Any, queries: Places, keys: Places, dtype: torch.dtype) -> Any:
         """Return the mask to add to attention scores, by kind of layer where some have a sliding window (Gemma 2)."""
@@ -64,3 +102,12 @@ def project_states(core: Any, states: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = core.lm_head(states)
     cap = getattr(core.config.text_config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def score_tokens(core: Any, states_ND: torch.Tensor, token_N: torch.Tensor) -> torch.Tensor:
+    """Return each token's log-likelihood (N,) in nats, given the state before it; a part of the positions at a time."""
+    told = []
+    for n in range(0, len(token_N), SCORED_AT_ONCE):
+        log_SV = project_states(core, states_ND[n : n + SCORED_AT_ONCE]).float().log_softmax(-1)
+        told.append(log_SV.gather(1, token_N[n : n + SCORED_AT_ONCE].unsqueeze(1)).squeeze(1))
+    return torch.cat(told)

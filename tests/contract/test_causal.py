@@ -12,7 +12,7 @@ from PIL import Image
 
 from residency.config import Lora, Tune
 from residency.errors import UserError
-from residency.losses import IGNORED
+from residency.losses import IGNORED, caption_loss
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.decoder import FIRST_REGION
 from residency.models.family import Batch, Loaded, ModelSpec
@@ -120,6 +120,20 @@ def test_sharing_an_image_changes_neither_logits_nor_answers_nor_scores(case: Ca
     alone = [case.family.score(case.loaded, batch, regions, [text])[:, 0] for text in ("left side", "a long answer")]
     both = case.family.score(case.loaded, batch, regions, ["left side", "a long answer"])
     assert torch.allclose(both, torch.stack(alone, 1), atol=1e-3)
+
+
+def test_bfloat16_computes_nearly_the_same(case: Case) -> None:
+    batch = case.encode()
+    with torch.no_grad():
+        exact = caption_loss(case.family.forward(case.loaded, batch, case.see(batch)).logits_BTV, batch.labels_BT)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = caption_loss(case.family.forward(case.loaded, batch, case.see(batch)).logits_BTV, batch.labels_BT)
+    rough.mean().backward()
+    gradients = [p.grad for p in case.loaded.model.parameters() if p.grad is not None]
+    case.loaded.model.zero_grad(set_to_none=True)
+    assert float(rough.mean().detach()) == pytest.approx(float(exact.mean()), rel=0.02)
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("name", PALIGEMMAS)

@@ -121,7 +121,8 @@ def select_answers(
 ) -> list[PseudoAnswer]:
     """Return the answers on which all views agree with enough mean confidence, no class more often than its share.
 
-    With n such answers to a question that has k different answers in training, a class keeps its n / k likeliest.
+    With n such answers to a question that has k different answers in training, a class keeps its n / k likeliest, and
+    no more than there are of all others: where one answer alone is given, it teaches nothing but to give it always.
     """
     kept: defaultdict[str, list[PseudoAnswer]] = defaultdict(list)
     for sample in asked:
@@ -165,12 +166,14 @@ def _can_fill(prompt: str, sample: Sample) -> bool:
 
 
 def _balance_classes(answers: Sequence[PseudoAnswer], classes: int) -> list[PseudoAnswer]:
-    quota = -(-len(answers) // max(classes, 1))
-    counts: Counter[Answer] = Counter()
+    counts = Counter(answer.answer for answer in answers)
+    share = -(-len(answers) // max(classes, 1))
+    quota = {name: min(share, len(answers) - count) for name, count in counts.items()}
+    taken: Counter[Answer] = Counter()
     kept = []
     for answer in sorted(answers, key=lambda answer: (-answer.confidence, answer.image)):
-        counts[answer.answer] += 1
-        kept += [answer] if counts[answer.answer] <= quota else []
+        taken[answer.answer] += 1
+        kept += [answer] if taken[answer.answer] <= quota[answer.answer] else []
     return kept
 
 

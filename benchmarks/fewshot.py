@@ -41,10 +41,8 @@ def read_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--work", type=Path, default=ROOT / "scratch" / "fewshot")
     parser.add_argument("--results", type=Path, help="a file of cells (default: results.jsonl in --work)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="processes that share the draws; 2 with --threads 1 is best"
-    )
+    parser.add_argument("--jobs", type=int, default=2, help="processes that share the draws")
+    parser.add_argument("--threads", type=int, default=1, help="of each process; jobs x threads: at most the cores")
     parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one draw, one epoch: every row is touched once")
     parser.add_argument("--table", action="store_true", help="print the tables of the results file, run nothing")

@@ -31,7 +31,7 @@ def fewshot() -> ModuleType:
 def test_a_quick_run_is_resumed_cell_by_cell(
     fewshot: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["--quick", "--only", "a", "--rows", "majority,probe,tuned", "--work", str(tmp_path), "--threads", "1"]
+    call = ["--quick", "--only", "a", "--rows", "majority,probe,tuned", "--work", str(tmp_path), "--jobs", "1"]
     fewshot.main(call)
     first = capsys.readouterr()
     results = tmp_path / "quick.jsonl"

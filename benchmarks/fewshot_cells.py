@@ -4,6 +4,7 @@ A cell is one row's answers to one draw. Its line holds truths and answers, so t
 """
 
 import fcntl
+import os
 import resource
 import sys
 from collections.abc import Iterator, Sequence
@@ -77,9 +78,12 @@ class Plan:
 
 
 def run_cells(bench: Bench, results: Results, plan: Plan) -> None:
-    """Make each cell that is not there yet."""
+    """Make each cell that is not there yet; one of several processes ends when the one that began them has."""
+    parent = os.getppid()
     done = {(*cell.place, cell.settings) for cell in results.read()}
     for draw, row in list_cells(bench, plan):
+        if plan.jobs > 1 and os.getppid() != parent:
+            return
         settings = settings_of(bench, draw, row)
         place = draw.experiment.name, draw.size, draw.number
         if not settings or (*place, row, settings) in done:

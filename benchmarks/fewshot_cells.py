@@ -3,7 +3,9 @@
 A cell is one row's answers to one draw. Its line holds truths and answers, so that every table can be made from it.
 """
 
+import ctypes
 import fcntl
+import gc
 import os
 import resource
 import sys
@@ -140,8 +142,11 @@ def _marks(draw: Draw, made: Made) -> tuple[Mark, ...]:
 
 
 def _begin_memory() -> None:
-    """Let the kernel count the peak from here on, where it can (Linux)."""
+    """Give freed memory back and let the kernel count the peak from here on, where it can (Linux)."""
+    gc.collect()
     if sys.platform == "linux":
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
         Path("/proc/self/clear_refs").write_text("5")
 
 

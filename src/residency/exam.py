@@ -16,12 +16,13 @@ from residency.evaluate.floors import Probe, predict_floor
 from residency.files import write_lines
 from residency.folder import check_data, check_folder, is_own_data, is_trained
 from residency.material import require_ready, select_samples
+from residency.models.family import Images
 from residency.models.registry import Opened, open_model, open_run
 from residency.predict import (
     Asked,
     Candidates,
     answer_samples,
-    blind_samples,
+    blind_images,
     candidates_of,
     mute_samples,
     shuffle_images,
@@ -205,10 +206,9 @@ def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) ->
 def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Path) -> int:
     seed = exam.recipe.train.seed
     samples: Sequence[Sample] = exam.asked
+    images: Images | None = None
     if mode == "blind":
-        mean_image = folder / "mean_image.png"
-        write_mean_image(exam.training, mean_image)
-        samples = blind_samples(samples, mean_image)
+        images = blind_images(samples, write_mean_image(exam.training, folder / "mean_image.png"))
     elif mode == "shuffled":
         samples = shuffle_images(samples, seed)
     elif mode == "mute":
@@ -221,6 +221,7 @@ def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Pat
         candidates=exam.candidates,
         asked=asked,
         settings=exam.recipe.predict,
+        images=images,
     )
     model = opened.loaded.model
     untuned = mode == "base" and hasattr(model, "disable_adapter")

@@ -159,20 +159,22 @@ def write_predictions(path: Path, samples: Sequence[Sample], make: PredictionSou
     return len(waiting)
 
 
-def write_mean_image(training: Sequence[Sample], path: Path) -> None:
-    """Write the mean of the training images, squeezed to one square: what the blind run sees."""
+def write_mean_image(training: Sequence[Sample], path: Path) -> Image.Image:
+    """Write and return the mean of the training images, squeezed to one square: what the blind run sees."""
     total = np.zeros((MEAN_SIDE, MEAN_SIDE, 3))
     images = sorted({sample.image for sample in training})
     for image in images:
         with Image.open(image) as file:
             total += np.asarray(file.convert("RGB").resize((MEAN_SIDE, MEAN_SIDE)))
+    mean_image = Image.fromarray((total / len(images)).round().astype(np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((total / len(images)).round().astype(np.uint8)).save(path)
+    mean_image.save(path)
+    return mean_image
 
 
-def blind_samples(samples: Sequence[Sample], mean_image: Path) -> list[Sample]:
-    """Return the samples with the training split's mean image in place of their own."""
-    return [sample.model_copy(update={"image": str(mean_image)}) for sample in samples]
+def blind_images(samples: Sequence[Sample], mean_image: Image.Image) -> Images:
+    """Return the mean image in the place of every sample's own; what the prompt states of the own one stays."""
+    return dict.fromkeys((sample.image for sample in samples), mean_image)
 
 
 def shuffle_images(samples: Sequence[Sample], seed: int) -> list[Sample]:

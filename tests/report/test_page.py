@@ -206,5 +206,5 @@ def test_page_and_card_count_the_models_own_answers_it_learned_from(copied: Path
     assert "answers of the model" not in write_report(copied).read_text()
     (copied / "selftraining.json").write_text(told)
     assert words in write_report(copied).read_text()
-    (copied / "adapter").mkdir()
+    (copied / "adapter").mkdir(exist_ok=True)
     assert words.replace("&#39;", "'") in write_card(copied).read_text()

@@ -21,11 +21,11 @@ from torch.nn import functional
 from fewshot_ingest import CATEGORIES
 from residency.files import sha256_text
 from residency.models.nano.tower import NanoTower
+from residency.pretrain.vary import grey_levels, normalize
 from residency.ultrasound.phantom import TRAINING_SITES, draw_image
 
 SIDE, PROBE_SIDE = 128, 224
 CLASSES = tuple(CATEGORIES)
-MEAN, SPREAD = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
 class Lite(nn.Module):
@@ -123,7 +123,7 @@ def ask_lite(network: Lite, lesson: Lesson, asked: Lesson) -> np.ndarray:
     """Return a class index or a number for each asked picture."""
     made = torch.cat(
         [
-            network(normalize(_levels(asked.grey_NHW[first : first + 32])), torch.from_numpy(extra).float())
+            network(normalize(grey_levels(asked.grey_NHW[first : first + 32])), torch.from_numpy(extra).float())
             for first, extra in ((k, asked.extra_NE[k : k + 32]) for k in range(0, len(asked.grey_NHW), 32))
         ]
     ).numpy()
@@ -136,7 +136,7 @@ def ask_lite(network: Lite, lesson: Lesson, asked: Lesson) -> np.ndarray:
 @torch.inference_mode()
 def see_lite(network: Lite, path: str, pooled: bool) -> np.ndarray:
     """Return an image's features at 224 px: pooled (1280,), or the map before the head, flat (320 x 7 x 7)."""
-    pixels = normalize(_levels(read_grey(path, PROBE_SIDE, keep_shape=not pooled)[None]))
+    pixels = normalize(grey_levels(read_grey(path, PROBE_SIDE, keep_shape=not pooled)[None]))
     seen: np.ndarray = (
         (network.pool(pixels) if pooled else network.tower(pixels).last_hidden_state)[0].flatten().numpy()
     )
@@ -208,7 +208,7 @@ def vary(grey_NHW: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, 
 
     Lengths in the picture become lengths / zoom.
     """
-    levels, count = _levels(grey_NHW), len(grey_NHW)
+    levels, count = grey_levels(grey_NHW), len(grey_NHW)
     angle, zoom = rng.uniform(-0.35, 0.35, count), rng.uniform(0.75, 1.15, count)
     mirror, shift = rng.choice([-1, 1], count), rng.uniform(-0.1, 0.1, (count, 2))
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
@@ -217,15 +217,6 @@ def vary(grey_NHW: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, 
     levels = functional.grid_sample(levels, grid, align_corners=False)
     gamma, gain = (torch.from_numpy(rng.uniform(*ends, (count, 1, 1, 1))).float() for ends in ((0.6, 1.6), (0.7, 1.3)))
     return (levels.clamp(1e-4, 1) ** gamma * gain).clamp(0, 1), zoom
-
-
-def normalize(levels_B1HW: torch.Tensor) -> torch.Tensor:
-    """Return (B, 3, H, W) by ImageNet's mean and deviation."""
-    return (levels_B1HW - MEAN) / SPREAD
-
-
-def _levels(grey_NHW: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(grey_NHW.astype(np.float32)).div(255)[:, None]
 
 
 def _squeeze(picture: Image.Image, side: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from fewshot_nano import train_part
 from residency.config import Recipe
 from residency.exam import predict_run
 from residency.files import read_lines
+from residency.models.family import span_image
 from residency.pretrain.tasks import OUTLINED
 from residency.types import Prediction, Quantity, Sample
 from residency.ultrasound.outline import measure_circumference, read_points, tell_outline
@@ -26,7 +27,7 @@ def outline_heads(bench: Bench, draw: Draw, recipe: Recipe) -> Made:
     run, seconds = train_part(bench, outlined, recipe)
     predict_run(run, modes=("own",), floors=False)
     told = {line.id: line.prediction for line in read_lines(run / "predictions" / "test.own.jsonl", Prediction)}
-    lengths = {s.id: measure_circumference(read_points(told[s.id]), _field_mm(s)) for s in draw.test if s.id in told}
+    lengths = {s.id: _measure(s, told[s.id]) for s in draw.test if s.id in told}
     return Made({id: None if mm is None else Quantity(value=mm, unit="mm") for id, mm in lengths.items()}, seconds)
 
 
@@ -47,7 +48,6 @@ def _read_outline(sample: Sample) -> np.ndarray:
     return points_P2[np.argsort(np.arctan2(around[:, 1], around[:, 0]))]
 
 
-def _field_mm(sample: Sample) -> tuple[float, float]:
+def _measure(sample: Sample, told: str) -> float | None:
     assert sample.spacing_mm is not None
-    with Image.open(sample.image) as file:
-        return file.size[0] * sample.spacing_mm[1], file.size[1] * sample.spacing_mm[0]
+    return measure_circumference(read_points(told), span_image(sample.image, sample.spacing_mm))

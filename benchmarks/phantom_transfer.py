@@ -18,15 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fewshot_ingest import CATEGORIES
 from residency.ultrasound.phantom import TRAINING_SITES, draw_image
 
-CLASSES = ("abdomen", "brain", "femur", "thorax")
-CATEGORIES = {
-    "abdomen": ("abdomen",),
-    "brain": ("trans-thalamic", "trans-cerebellum", "trans-ventricular"),
-    "femur": ("femur",),
-    "thorax": ("thorax",),
-}
+CLASSES = tuple(CATEGORIES)
 SIDE = 224
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SRC = Path(__file__).parent.parent / "src" / "residency"
 LAYERS = (
-    ("types", "errors", "files", "progress"),
+    ("types", "errors", "files", "progress", "foreign"),
     ("config", "questionnaire"),
     ("ultrasound", "losses"),
     ("data",),

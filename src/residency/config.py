@@ -1,6 +1,6 @@
 """The recipe: one YAML file that describes a run whole. Sole owner of defaults; an unknown key is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from residency.errors import UserError
+from residency.foreign import FOREIGN_KEYS, put_key, translate_foreign
 
 Part = Literal["vision", "projector", "language"]
 Positive = Annotated[float, Field(gt=0)]
@@ -156,45 +157,6 @@ class Recipe(Section):
     fold: int | Literal["all"] = 0
 
 
-# Keys of public Florence-2 fine-tuning scripts and what they are called in a recipe (None: gone, with a reason).
-FOREIGN_KEYS: dict[str, str] = {
-    "train_json": "data",
-    "val_json": "data",
-    "test_json": "data",
-    "train_jsonl": "data",
-    "val_jsonl": "data",
-    "image_dir": "data",
-    "images_dir": "data",
-    "dataset_path": "data",
-    "model_name": "model",
-    "model_id": "model",
-    "model_path": "model",
-    "output_dir": "out",
-    "num_epochs": "train.epochs",
-    "epochs": "train.epochs",
-    "batch_size": "train.batch_size",
-    "gradient_accumulation_steps": "train.accumulate",
-    "learning_rate": "train.learning_rate",
-    "lr": "train.learning_rate",
-    "weight_decay": "train.weight_decay",
-    "warmup_ratio": "train.warmup",
-    "seed": "train.seed",
-    "fp16": "train.precision",
-    "bf16": "train.precision",
-    "mixed_precision": "train.precision",
-    "early_stopping_patience": "train.patience",
-    "save_steps": "train.save_steps",
-    "max_new_tokens": "predict.max_new_tokens",
-    "lora_r": "tune.lora.rank",
-    "lora_rank": "tune.lora.rank",
-    "lora_alpha": "tune.lora.alpha",
-    "lora_dropout": "tune.lora.dropout",
-    "lora_target_modules": "tune.lora.targets",
-    "freeze_vision_tower": "tune.train",
-    "freeze_vision": "tune.train",
-}
-
-
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key=value` overrides (dotted keys, YAML values).
 
@@ -230,29 +192,6 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def translate_foreign(values: Mapping[str, Any]) -> str:
-    """Return the recipe that says what a public Florence-2 script's configuration says, as YAML."""
-    recipe: dict[str, Any] = {"name": "translated", "data": "DATASET"}
-    notes = []
-    for key, value in values.items():
-        target = FOREIGN_KEYS.get(key)
-        if target == "data":
-            continue
-        if target is None:
-            notes.append(f"# {key}: {value}  (no such setting here)")
-        elif target == "tune.train":
-            _put(recipe, target, ["projector"] if value else ["vision", "projector"])
-        elif target == "train.precision":
-            _put(recipe, target, value if isinstance(value, str) else (key if value else "fp32"))
-        else:
-            _put(recipe, target, value)
-    sources = {key: str(values[key]) for key in values if FOREIGN_KEYS.get(key) == "data"}
-    images = next((path for key, path in sources.items() if key.startswith("image")), "images")
-    sheet = next((path for key, path in sources.items() if not key.startswith("image")), "train.jsonl")
-    first = f"# first: residency ingest --sheet {sheet} --images {images} --group-by column:patient --out DATASET\n"
-    return first + yaml.safe_dump(recipe, sort_keys=False) + "\n".join(notes)
-
-
 def _validated(values: dict[str, Any], path: Path) -> Recipe:
     try:
         return Recipe.model_validate(values)
@@ -285,7 +224,7 @@ def _set_key(values: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign:
         raise UserError(f"`{override}` is not key=value", allowed="train.epochs=3")
-    _put(values, key.strip(), _read_value(value))
+    put_key(values, key.strip(), _read_value(value))
 
 
 def _read_value(text: str) -> Any:
@@ -295,12 +234,3 @@ def _read_value(text: str) -> Any:
     except yaml.YAMLError:
         return text
     return text if isinstance(value, dict) and None in value.values() else value
-
-
-def _put(values: dict[str, Any], dotted: str, value: object) -> None:
-    *sections, last = dotted.split(".")
-    for section in sections:
-        inner = values.get(section)
-        values[section] = inner = dict(inner) if isinstance(inner, dict) else {}
-        values = inner
-    values[last] = value

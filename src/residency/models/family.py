@@ -184,7 +184,7 @@ def render_prompt(template: str, sample: Sample) -> str:
     if sample.spacing_mm:
         fields["spacing_mm"] = f"{sum(sample.spacing_mm) / 2:.4f}"
         if "{field_mm}" in template:
-            fields["field_mm"] = tell_field(*_span_image(sample.image, sample.spacing_mm))
+            fields["field_mm"] = tell_field(*span_image(sample.image, sample.spacing_mm))
     try:
         return template.format(**fields)
     except KeyError as error:
@@ -199,7 +199,7 @@ def tell_field(width_mm: float, height_mm: float) -> str:
     return f"{width_mm:.0f} x {height_mm:.0f}"
 
 
-def _span_image(image: str, spacing_mm: tuple[float, float]) -> tuple[float, float]:
+def span_image(image: str, spacing_mm: tuple[float, float]) -> tuple[float, float]:
     """Return a picture's width and height in mm; only its header is read."""
     down_mm, across_mm = spacing_mm
     with Image.open(image) as file:

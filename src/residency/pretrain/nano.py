@@ -20,12 +20,13 @@ from residency.files import sha256_file, write_json, write_text
 from residency.models.family import Loaded, ModelSpec
 from residency.models.nano.build import IMAGE_SIZE, LOCATIONS, build_nano
 from residency.models.nano.family import Nano
-from residency.models.nano.tower import CHANNELS, NanoTower
+from residency.models.nano.tower import NanoTower
 from residency.pretrain.card import write_card_text
 from residency.pretrain.examine import examine_studies, score_studies
+from residency.pretrain.naming import Naming
 from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Studies, read_studies
-from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks
+from residency.pretrain.tasks import long_tasks, short_tasks
 from residency.pretrain.vary import View, draw_view, show_images, whole_view
 from residency.progress import track
 from residency.questionnaire import load_questionnaire
@@ -215,29 +216,6 @@ def _saying_loss(
     spoken = spread_loss(logits_BTV, batch.labels_BT, first_location, len(LOCATIONS), settings.location_spread)
     named = naming(seen.last_hidden_state.float(), studies, rows, views, settings.coverage_weight)
     return spoken.total / spoken.count + settings.naming_weight * named
-
-
-class Naming(nn.Module):
-    """What the tower is taught with: an image's canonical names from its mean, structures' coverage from each cell."""
-
-    def __init__(self, names: int, structures: int) -> None:
-        super().__init__()
-        self.names = nn.Linear(CHANNELS, names)
-        self.coverage = nn.Conv2d(CHANNELS, structures, 1)
-
-    def forward(
-        self, seen_MCHW: torch.Tensor, studies: Studies, rows: np.ndarray, views: list[View], coverage_weight: float
-    ) -> torch.Tensor:
-        """Return the binary cross-entropy: mean over images and names, plus the weighted mean over cells."""
-        names_MK = torch.from_numpy(studies.names_NK[rows]).to(seen_MCHW.device)
-        covered = [
-            cover_cells(studies.scenes[row], view, studies.structures, seen_MCHW.shape[-1])
-            for row, view in zip(rows, views, strict=True)
-        ]
-        covered_MLHW = torch.from_numpy(np.stack(covered)).to(seen_MCHW.device)
-        named = functional.binary_cross_entropy_with_logits(self.names(seen_MCHW.mean((2, 3))), names_MK)
-        placed = functional.binary_cross_entropy_with_logits(self.coverage(seen_MCHW), covered_MLHW)
-        return named + coverage_weight * placed
 
 
 def _draw_views(studies: Studies, rows: np.ndarray, rng: np.random.Generator) -> list[View]:

@@ -56,7 +56,7 @@ def state_field(field_mm: tuple[float, float]) -> str:
 
 
 def tell_boxes(scene: Scene, view: View) -> str:
-    """Return the structures' boxes by name, then from left to right, as Florence-2 says them."""
+    """Return the structures' boxes as Florence-2 says them, by name; those of one name stand in their tokens' order."""
     told = []
     for label, points_P2 in scene.outlines:
         moved_P2 = view.carry(points_P2)

@@ -7,7 +7,8 @@ import pytest
 import typer
 from typer.main import get_command
 
-from residency.cli import HELP, app
+from residency.cli import app
+from residency.commands.app import HELP
 from residency.config import load_recipe
 from residency.questionnaire import shipped_questionnaires
 from tests.documents import DOCUMENTS, ROOT, commands_of, main_path

@@ -16,7 +16,7 @@ LAYERS = (
     ("evaluate",),
     ("folder", "material", "contrast", "preflight", "train", "watch", "pseudo", "selftrain", "exam", "pretrain"),
     ("report",),
-    ("demo", "tell", "cli", "__main__"),
+    ("demo", "tell", "commands", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

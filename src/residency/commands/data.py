@@ -1,0 +1,110 @@
+"""Commands about data: simulate studies, compile a dataset, check it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from residency.commands.app import Json, Seed, app
+from residency.errors import UserError
+from residency.tell import out_console, tell
+
+if TYPE_CHECKING:
+    from residency.data.wording import Layer
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    patients: Annotated[
+        int, typer.Option(min=1, help="How many simulated patients; each has one to six images.")
+    ] = 100,
+    seed: Seed = 0,
+    site: Annotated[
+        str | None, typer.Option(help="One site's machines and wording; left out, all training sites.")
+    ] = None,
+    messy: Annotated[bool, typer.Option("--messy", help="Plant the defects of real answer sheets.")] = False,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Image side in pixels.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Simulate fetal ultrasound studies and their answer sheet, with the ground truth beside."""
+    from residency.ultrasound.phantom import write_phantom
+
+    summary = write_phantom(out, patients=patients, seed=seed, site=site, messy=messy, size=size)
+    sheet = f"--sheet {out}/answers.xlsx --images {out}/images --questionnaire fetal8 --group-by column:Patient"
+    tell(summary, as_json, next=f"residency ingest {sheet} --out dataset")
+
+
+@app.command()
+def ingest(
+    images: Annotated[Path, typer.Option(help="Folder of images, any depth; or a report folder with its JSONL files.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder; it appears whole or not at all.")],
+    group_by: Annotated[
+        str,
+        typer.Option(help="What a split must not tear apart: column:NAME, pattern:REGEX, or image (accepts the risk)."),
+    ],
+    sheet: Annotated[Path | None, typer.Option(help="Answers: .xlsx, .csv, .tsv, or .jsonl.")] = None,
+    questionnaire: Annotated[
+        str | None, typer.Option(help="fetal8 or a YAML file; left out, a draft is written for you to edit.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=1, help="1: train, val, test. More: folds for cross-validation.")] = 1,
+    seed: Seed = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and record them.")] = False,
+    ratios: Annotated[str, typer.Option(help="Shares of train, val and test, in parts of groups.")] = "0.6,0.15,0.25",
+    layers: Annotated[
+        str, typer.Option(help="Layers of normalization that are applied; leave any out.")
+    ] = "space,spelling,vocabulary",
+    resplit: Annotated[bool, typer.Option("--resplit", help="Draw new splits though the data has its own.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile a spreadsheet and images into a checked dataset with splits that do not leak. Sources are only read."""
+    from residency.data.ingest import ingest as compile_dataset
+
+    summary = compile_dataset(
+        sheet,
+        images,
+        questionnaire,
+        out,
+        group_by,
+        folds=folds,
+        ratios=_read_ratios(ratios),
+        seed=seed,
+        skip_bad=skip_bad,
+        layers=_read_layers(layers),
+        resplit=resplit,
+        replace_old=replace,
+    )
+    tell(summary, as_json)
+
+
+@app.command()
+def audit(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")], as_json: Json = False) -> None:
+    """Check a dataset again and write its page; exit 1 on any overlap between splits."""
+    from residency.data.audit import audit_dataset
+
+    told = ("images", "annotated_images", "samples", "groups", "folds", "unreadable", "twins", "defects", "warnings")
+    tell(audit_dataset(dataset), as_json, next=f"residency train RECIPE data={dataset}", lines=told)
+    if not as_json:
+        out_console.print(f"page: {dataset / 'audit.html'}", markup=False)
+
+
+def _read_ratios(text: str) -> tuple[float, float, float]:
+    """Read three shares, each above 0, and scale them to a sum of 1."""
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        train = val = test = 0.0
+    total = train + val + test
+    if not (min(train, val, test) > 0 and total < float("inf")):
+        raise UserError("--ratios are no shares of train, val and test", found=text, allowed="0.6,0.15,0.25")
+    return train / total, val / total, test / total
+
+
+def _read_layers(text: str) -> "tuple[Layer, ...]":
+    from residency.data.wording import LAYERS
+
+    named = [part.strip() for part in text.split(",") if part.strip()]
+    if unknown := [name for name in named if name not in LAYERS]:
+        raise UserError("--layers names an unknown layer", found=unknown, allowed=LAYERS)
+    return tuple(layer for layer in LAYERS if layer in named)

@@ -1,0 +1,77 @@
+"""Commands about evidence: answer a split, score the answers, write the report."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from residency.commands.app import Json, app
+from residency.errors import UserError
+from residency.tell import out_console, score_table, tell
+from residency.types import MODES, Mode, SplitName
+
+Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A run folder, or a base model's short name or folder.")],
+    data: Annotated[Path | None, typer.Option(help="Another dataset than the run's.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
+    mode: Annotated[Way, typer.Option("--as", help="One way of answering, or all five.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder for the predictions; left out, the run's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a split: as tuned, as the base, with a blank image, another patient's image, another question."""
+    from residency.exam import predict_model, predict_runs
+
+    modes: tuple[Mode, ...] = MODES if mode == "all" else (mode,)
+    runs = [Path(model), *sorted(Path(model).glob("fold-*"))]
+    if runs := [run for run in runs if (run / "config.yaml").is_file()]:
+        result = predict_runs(runs, data=data, split=split, modes=modes, floors=mode == "all", out=out)
+    elif data is None:
+        raise UserError(
+            f"{model} is not a run, and no dataset was named",
+            found="no config.yaml in it" if Path(model).is_dir() else "no such folder",
+            do="name a run's folder; or, to ask a base model, a dataset too: --data DATASET --as base",
+        )
+    elif mode not in ("base", "all"):
+        raise UserError(f"{model} is not tuned, so it answers in one way", found=f"--as {mode}", allowed="--as base")
+    else:
+        result = predict_model(model, data, out or Path("predictions"), split)
+    elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
+    tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a predictions file.")],
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset, for a run folder.")] = "test",
+    as_json: Json = False,
+) -> None:
+    """Score predictions by question with 95% intervals by group, beside base, majority, blind, shuffled and mute."""
+    from residency.evaluate.examine import evaluate_file, evaluate_run
+
+    examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data, split=split)
+    if as_json:
+        tell(examination, True)
+        return
+    out_console.print(score_table(examination))
+    if "own" in examination.ran:
+        out_console.print(examination.tallied.sentence(), markup=False)
+    if run.is_dir():
+        out_console.print(f"next: residency report {run}", markup=False)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder that was evaluated.")], as_json: Json = False
+) -> None:
+    """Write the run's report: one page, self-contained, for a clinician to read."""
+    from residency.report.card import write_card
+    from residency.report.page import write_report
+
+    page = write_report(run)
+    written = {"report": str(page)} | ({"card": str(write_card(run))} if (run / "adapter").is_dir() else {})
+    tell(written, as_json, next=f"open {page} in a browser")

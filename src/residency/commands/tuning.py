@@ -1,0 +1,62 @@
+"""Commands about models: list them, train the embedded one, fine-tune by a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from residency.commands.app import Json, Seed, app
+from residency.tell import model_table, out_console, say, tell
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (see recipes/).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in train.epochs=3 or fold=all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model as a recipe says, prove it before the first step, and answer the test split in every way.
+
+    The same command goes on with a run that was cut off. Ctrl-C ends with a checkpoint.
+    """
+    from residency.config import load_recipe
+    from residency.exam import examine_fold
+    from residency.folder import run_folders
+
+    asked = load_recipe(recipe, overrides or [])
+    done = f"residency evaluate {asked.out / asked.name}"
+    results = []
+    for fold, run in run_folders(asked):
+        say(f"{run}: fold {fold}")
+        results.append(examine_fold(asked, run, fold, say=say))
+        if results[-1].predicted is None:
+            say(f"interrupted; a checkpoint is kept. Go on with: residency train {recipe} {' '.join(overrides or [])}")
+            raise typer.Exit(130)
+    folds = {"folds": [result.model_dump(mode="json") for result in results]}
+    tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models with a short name: where from, under which licence, how large. Nothing is downloaded."""
+    from residency.models.names import FORMULA, KNOWN
+
+    if as_json:
+        tell(list(KNOWN.values()), True)
+        return
+    out_console.print(model_table(list(KNOWN.values())))
+    out_console.print(f"{FORMULA}\nnext: residency train RECIPE model=NAME", markup=False)
+
+
+@app.command()
+def pretrain(
+    studies: Annotated[list[Path], typer.Argument(help="Folders of `residency phantom`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model; the same command goes on after a stop.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the language model.")] = 2000,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the embedded model from nothing on simulated studies (hours, or minutes on a GPU)."""
+    from residency.pretrain.nano import Pretraining, pretrain_nano
+
+    tell(pretrain_nano(studies, out, Pretraining(steps=steps, seed=seed)), as_json)

@@ -24,6 +24,16 @@ def _name_augmentation(value: object) -> object:
     return {True: "grey", False: "none"}[value] if isinstance(value, bool) else value
 
 
+def _join_slices(value: object) -> object:
+    """Undo what YAML makes of `layers.-2:` in a list: a mapping without a value."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [
+        f"{next(iter(entry))}:" if isinstance(entry, dict) and list(entry.values()) == [None] else entry
+        for entry in value
+    ]
+
+
 class Section(BaseModel):
     """A part of a recipe; unknown keys are refused."""
 
@@ -39,14 +49,34 @@ class Lora(Section):
     parts: tuple[Part, ...] = ("language",)
     targets: tuple[str, ...] | None = None
     """Module name endings; null takes the family's own list for these parts."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) in place of alpha / rank (rsLoRA, arXiv 2312.03732): for large ranks."""
+    dora: bool = False
+    """Learn each output's length apart from its direction (DoRA, arXiv 2402.09353)."""
+
+
+class SoftPrompt(Section):
+    """Learned vectors read before the prompt's words, all else frozen (prompt tuning, Lester 2021, arXiv 2104.08691).
+
+    It stands alone: lora null, train [].
+    """
+
+    tokens: Count = 16
 
 
 class Tune(Section):
     """What training may change. All else stays frozen, and the preflight shows that it does."""
 
     lora: Lora | None = Lora()
-    train: tuple[str, ...] = ("projector",)
-    """Parts (vision, projector, language) or module names that are trained in full."""
+    train: Annotated[tuple[str, ...], BeforeValidator(_join_slices)] = ("projector",)
+    """Parts (vision, projector, language) or modules that are trained in full: names, patterns (*), and slices of
+    layers, as in language.decoder.layers.-2: (the last two)."""
+    soft_prompt: SoftPrompt | None = None
+    weights: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """The numbers that frozen weights are kept in; what is trained is kept in fp32."""
+    quantize: Literal["nf4"] | None = None
+    """nf4: the linear layers of `quantize_parts` at 4 bits (QLoRA, arXiv 2305.14314; needs residency[qlora])."""
+    quantize_parts: tuple[Part, ...] = ("language",)
 
 
 class SelfTraining(Section):

@@ -26,15 +26,18 @@ class Material:
     pseudo: tuple[Sample, ...] = ()
 
 
-def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
+def gather_material(recipe: Recipe, dataset: Dataset, fold: int, *, sealed: bool = False) -> Material:
     """Return a fold's annotated samples; without a test split a run is not worth beginning.
+
+    `sealed` leaves the test split out: none of its samples is returned, none of its images opened.
 
     Raises:
         UserError: a split is empty (validation may be, if the fold names no group for it), or the dataset lacks a
             fold, or a question of the recipe.
         CheckFailed: images that are missing, changed or unreadable; prompts that cannot be filled. All of them.
     """
-    splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in SPLITS}
+    names = [name for name in SPLITS if not (sealed and name == "test")]
+    splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in names}
     validates = bool(dataset.require_fold(fold).val)
     if empty := [name for name, samples in splits.items() if not samples and (validates or name != "val")]:
         asked = f" to {', '.join(recipe.questions)}" if recipe.questions else ""
@@ -44,7 +47,7 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int) -> Material:
             do="annotate more groups, or draw the splits anew: residency ingest ... --seed N (or --resplit)",
         )
     require_ready(recipe, [sample for samples in splits.values() for sample in samples])
-    train, val, test = (tuple(splits[name]) for name in SPLITS)
+    train, val, test = (tuple(splits.get(name, ())) for name in SPLITS)
     return Material(train, val, test, dataset.questionnaire)
 
 

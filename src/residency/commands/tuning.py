@@ -52,11 +52,15 @@ def models(as_json: Json = False) -> None:
 def pretrain(
     studies: Annotated[list[Path], typer.Argument(help="Folders of `residency phantom`.")],
     out: Annotated[Path, typer.Option(help="Folder for the model; the same command goes on after a stop.")],
+    start: Annotated[str | None, typer.Option(help="A nano to go on from; left out, from nothing.")] = None,
+    naming_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the tower alone.")] = 2400,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the language model.")] = 2000,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Train the embedded model from nothing on simulated studies (hours, or minutes on a GPU)."""
-    from residency.pretrain.nano import Pretraining, pretrain_nano
+    """Train the embedded model on simulated studies, from nothing or further (hours, or minutes on a GPU)."""
+    from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
 
-    tell(pretrain_nano(studies, out, Pretraining(steps=steps, seed=seed)), as_json)
+    asked = {"start": start, "naming_steps": naming_steps, "steps": steps, "seed": seed}
+    settings = Pretraining.model_validate(asked | (GOING_ON if start else {}))
+    tell(pretrain_nano(studies, out, settings), as_json)

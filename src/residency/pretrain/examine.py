@@ -16,7 +16,7 @@ from residency.evaluate.sets import names_of
 from residency.models.family import Loaded
 from residency.models.nano.family import Nano
 from residency.pretrain.studies import Studies
-from residency.pretrain.tasks import DETECTION, state_field, tell_boxes
+from residency.pretrain.tasks import DETECTION, find_boxes, state_field, tell_boxes
 from residency.pretrain.vary import grey_levels, normalize, whole_view
 from residency.progress import track
 from residency.types import Answer, Quantity, Question, Questionnaire, Sample
@@ -128,7 +128,7 @@ def _judge_standard(studies: Studies, rows: Sequence[int], examined: Examined) -
 
 def _judge_boxes(examined: Examined, studies: Studies, rows: Sequence[int]) -> float | None:
     told = [examined.boxes[row] for row in rows]
-    true = [read_boxes(tell_boxes(studies.scenes[row], whole_view((1, 1)))) for row in rows]
+    true = [read_boxes(tell_boxes(find_boxes(studies.scenes[row], whole_view((1, 1))))) for row in rows]
     labels = sorted({label for boxes in true for label, _ in boxes})
     return _mean([average_precision(label, true, told) for label in labels])
 

@@ -1,12 +1,9 @@
 """Train nano on simulated studies: pixels and texts in, a model folder with its card out. Stopped, it goes on."""
 
-import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from math import cos, pi
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,38 +12,44 @@ from torch import nn
 from torch.nn import functional
 
 import residency
-from residency.errors import MissingExtra
+from residency.errors import MissingExtra, UserError
 from residency.files import sha256_file, write_json, write_text
 from residency.models.family import Loaded, ModelSpec
 from residency.models.nano.build import IMAGE_SIZE, LOCATIONS, build_nano
 from residency.models.nano.family import Nano
 from residency.models.nano.tower import NanoTower
+from residency.models.registry import open_model
 from residency.pretrain.card import write_card_text
+from residency.pretrain.descend import descend
 from residency.pretrain.examine import examine_studies, score_studies
 from residency.pretrain.naming import Naming
 from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Studies, read_studies
 from residency.pretrain.tasks import long_tasks, short_tasks
 from residency.pretrain.vary import View, draw_view, show_images, whole_view
-from residency.progress import track
 from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
 
-SAVE_EVERY = 100
+GOING_ON = {"naming_small": 0.0, "naming_rate": 4e-4, "joint": 0.6, "language_rate": 6e-4}
+"""What differs in `Pretraining` where a nano that has learned goes on: full-sized pictures, gentler rates."""
 FAMILY = Nano()
 
 
 class Pretraining(Record):
     """The settings of a pretraining, kept in its card. Rates are AdamW's peaks: warm-up, then a cosine to zero.
 
-    First the tower learns to name what is there and where (`naming_steps`, most of them on small pictures), then the
-    language model learns to say it; the tower joins it for the last `joint` share of the steps. A step of the language
-    model asks `short_tasks` questions about each of its images, or, in `long_share` of the steps, the long ones.
+    First the tower learns to name what is there and where (`naming_steps`, the `naming_small` share of them on pictures
+    of side `naming_side`), then the language model learns to say it; the tower joins it for the last `joint` share of
+    the steps. A step of the language model asks `short_tasks` questions about each of its images, or, in `long_share`
+    of the steps, the long ones. `start` is a nano to go on from; without it the tower starts from ImageNet and the
+    language model from nothing.
     """
 
+    start: str | None = None
     naming_steps: int = 2400
     naming_images: int = 32
     naming_side: int = 128
+    naming_small: float = 0.8
     naming_rate: float = 1e-3
     coverage_weight: float = 3.0
     steps: int = 2000
@@ -69,10 +72,8 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     """Train nano and write it to `out/model` (fp16 safetensors, processor, card); returns the card's figures."""
     questionnaire = load_questionnaire("fetal8")
     studies = read_studies(folders, questionnaire, IMAGE_SIZE)
-    start, model_folder = out / "start", out / "model"
-    if not (start / "config.json").is_file():
-        build_nano(_every_text(studies), start, settings.seed)
-    loaded = FAMILY.load(ModelSpec(str(start)))
+    model_folder = out / "model"
+    loaded = _begin(studies, out / "start", settings)
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, held = _split_patients(studies.patients, settings)
     naming = Naming(len(studies.vocabulary), len(studies.structures)).to(loaded.device)
@@ -89,9 +90,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
         "held_out": score_studies(examined, studies, held.tolist(), questionnaire),
     }
-    command = (
-        f"residency pretrain {' '.join(map(str, folders))} --out {out} --steps {settings.steps} --seed {settings.seed}"
-    )
+    command = f"residency pretrain {' '.join(map(str, folders))} --out {out} {_flags(settings)}"
     millions = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
     loaded.model.half().save_pretrained(model_folder)
     loaded.processor.save_pretrained(model_folder)
@@ -101,15 +100,32 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     return figures
 
 
+def _begin(studies: Studies, new: Path, settings: Pretraining) -> Loaded:
+    """Return the nano that is named to go on from, or one with ImageNet's tower that is built in the folder `new`.
+
+    Raises:
+        UserError: what is named is no nano.
+        MissingExtra: the package with ImageNet's weights is not installed.
+    """
+    torch.manual_seed(settings.seed)
+    if settings.start:
+        opened = open_model(settings.start)
+        if opened.family.name != FAMILY.name:
+            raise UserError(f"{settings.start} is no nano to go on from", found=opened.family.name, do="--start nano")
+        return opened.loaded
+    if not (new / "config.json").is_file():
+        build_nano(_every_text(studies), new, settings.seed)
+    loaded = FAMILY.load(ModelSpec(str(new)))
+    tower = loaded.model.model.vision_tower
+    tower.load_state_dict(_imagenet_weights(tower))
+    return loaded
+
+
 def _fit_tower(
     loaded: Loaded, naming: nn.Module, studies: Studies, train: np.ndarray, out: Path, settings: Pretraining
 ) -> float:
-    """Teach the ImageNet tower to name what an image holds, the last fifth of the steps at the model's own size.
-
-    Returns the seconds.
-    """
+    """Teach the tower to name what an image holds, the last steps at the model's own size. Returns the seconds."""
     tower = loaded.model.model.vision_tower
-    tower.load_state_dict(_imagenet_weights(tower))
     tower.to(memory_format=torch.channels_last)
     groups = [{"params": [*tower.parameters(), *naming.parameters()], "peak": settings.naming_rate}]
 
@@ -119,13 +135,13 @@ def _fit_tower(
         rows = rng.choice(train, settings.naming_images, replace=False)
         views = _draw_views(studies, rows, rng)
         pixels = show_images(studies.pixels_NHW[rows], views, rng)
-        if step < 0.8 * settings.naming_steps:
+        if step < settings.naming_small * settings.naming_steps:
             pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
         seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
         return naming(seen, studies, rows, views, settings.coverage_weight)
 
     modules = {"tower": tower, "naming": naming}
-    seconds = _descend(out / "naming", modules, groups, loss, settings.naming_steps, settings)
+    seconds = descend(out / "naming", modules, groups, loss, settings.naming_steps, **_pace(settings))
     tower.learns_statistics = False
     return seconds
 
@@ -149,41 +165,10 @@ def _fit_model(
         tower.requires_grad_(step >= (1 - settings.joint) * settings.steps)
         return _saying_loss(loaded, naming, studies, rng.choice(train, settings.images, replace=False), settings, rng)
 
-    seconds = _descend(out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, settings)
+    seconds = descend(
+        out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, **_pace(settings)
+    )
     tower.requires_grad_(True)
-    return seconds
-
-
-def _descend(
-    path: Path,
-    modules: dict[str, nn.Module],
-    groups: list[dict[str, Any]],
-    loss: Callable[[int, np.random.Generator], torch.Tensor],
-    steps: int,
-    settings: Pretraining,
-) -> float:
-    """Take AdamW steps on a loss; every `SAVE_EVERY` steps keep what a stopped pretraining goes on with.
-
-    Returns the seconds that the steps took, those before a stop included.
-    """
-    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
-    state: dict[str, Any] = {**modules, "optimizer": optimizer}
-    first, seconds = _restore_state(path.with_suffix(".pt"), state)
-    began = perf_counter() - seconds
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    for step in track(range(first, steps), f"pretraining: {path.name}"):
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * _schedule(step, steps, settings.warmup)
-        value = loss(step, np.random.default_rng([settings.seed, steps, step]))
-        optimizer.zero_grad()
-        torch.autograd.backward(value)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            seconds = perf_counter() - began
-            _save_state(path.with_suffix(".pt"), state, step + 1, seconds)
-            with path.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step + 1, "loss": round(value.item(), 4)}) + "\n")
     return seconds
 
 
@@ -218,6 +203,16 @@ def _saying_loss(
     return spoken.total / spoken.count + settings.naming_weight * named
 
 
+def _pace(settings: Pretraining) -> dict[str, Any]:
+    return {"weight_decay": settings.weight_decay, "warmup": settings.warmup, "seed": settings.seed}
+
+
+def _flags(settings: Pretraining) -> str:
+    """Return the flags that repeat a pretraining."""
+    start = f"--start {settings.start} " if settings.start else ""
+    return f"{start}--naming-steps {settings.naming_steps} --steps {settings.steps} --seed {settings.seed}"
+
+
 def _draw_views(studies: Studies, rows: np.ndarray, rng: np.random.Generator) -> list[View]:
     return [draw_view(studies.scenes[row].field_mm, studies.scenes[row].points, rng) for row in rows]
 
@@ -230,13 +225,6 @@ def _every_text(studies: Studies) -> Iterator[str]:
         for prompt, text in (short_tasks(scene, view, rng) | long_tasks(scene, view)).items():
             yield prompt
             yield text
-
-
-def _schedule(step: int, steps: int, warmup: int) -> float:
-    """Return the share of the peak rate at a step."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 + 0.5 * cos(pi * (step - warmup) / max(1, steps - warmup))
 
 
 def _split_patients(patients: Sequence[str], settings: Pretraining) -> tuple[np.ndarray, np.ndarray]:
@@ -261,19 +249,3 @@ def _imagenet_weights(tower: NanoTower) -> dict[str, torch.Tensor]:
     (file,) = Path(spec.origin).parent.rglob("*.pth")
     weights = torch.load(file, weights_only=True)
     return {name: weights[name] for name in tower.state_dict()}
-
-
-def _save_state(path: Path, state: dict[str, Any], step: int, seconds: float) -> None:
-    part = path.with_suffix(".part")
-    torch.save({name: thing.state_dict() for name, thing in state.items()} | {"step": step, "seconds": seconds}, part)
-    part.replace(path)
-
-
-def _restore_state(path: Path, state: dict[str, Any]) -> tuple[int, float]:
-    """Load what `_save_state` kept and return its step and seconds; 0 where there is nothing."""
-    if not path.is_file():
-        return 0, 0.0
-    kept = torch.load(path, weights_only=True)
-    for name, thing in state.items():
-        thing.load_state_dict(kept[name])
-    return int(kept["step"]), float(kept["seconds"])

@@ -19,11 +19,13 @@ from residency.types import Question, Questionnaire, Sample
 class Scene:
     """What is known about one image: answers by wording, outlines in shares of its sides, size, measures.
 
+    `sized` holds the answers that say more where the picture's size is stated: the age always tells its weeks.
     `field_mm` is the picture's width and height; `measures` are in mm but for angles, in degrees.
     """
 
     truth: Mapping[str, Any]
     answers: Mapping[str, str]
+    sized: Mapping[str, str]
     closed: tuple[str, ...]
     outlines: tuple[tuple[str, np.ndarray], ...]
     field_mm: tuple[float, float]
@@ -76,17 +78,19 @@ def read_studies(folders: Sequence[Path], questionnaire: Questionnaire, side: in
 def read_scene(truth: Mapping[str, Any], questionnaire: Questionnaire, width: int, height: int) -> Scene:
     """Return what a line of truth.jsonl says about an image of this size in pixels."""
     asked = [question for question in questionnaire.questions if question.id in truth["answers"]]
-    answers = {question.wording: _answer_text(truth, question) for question in asked}
+    answers = {question.wording: _answer_text(truth, question, truth["parts"]) for question in asked}
+    dated = truth["parts"] | {"q5.weeks": {"value": truth["weeks"], "unit": "weeks"}}
+    sized = {question.wording: _answer_text(truth, question, dated) for question in asked if question.id == "q5"}
     outlines = tuple(
         (outline["label"], np.array(outline["points"], float) / [width, height]) for outline in truth["outlines"]
     )
     down_mm, across_mm = truth["spacing_mm"]
     closed = tuple(answers[question.wording] for question in asked if question.type == "choice")
-    return Scene(truth, answers, closed, outlines, (width * across_mm, height * down_mm), truth["measures"])
+    return Scene(truth, answers, sized, closed, outlines, (width * across_mm, height * down_mm), truth["measures"])
 
 
-def _answer_text(truth: Mapping[str, Any], question: Question) -> str:
-    parts = {id: value for id, value in truth["parts"].items() if id.startswith(f"{question.id}.")}
+def _answer_text(truth: Mapping[str, Any], question: Question, known: Mapping[str, Any]) -> str:
+    parts = {id: value for id, value in known.items() if id.startswith(f"{question.id}.")}
     held = {"answer": truth["answers"][question.id], "parts": parts}
     sample = Sample.model_validate({"id": "", "image": "", "prefix": "", "group": ""} | held)
     assert sample.answer is not None

@@ -1,6 +1,6 @@
 """What is asked of nano about a simulated image: a scene and a view in, prompts with their answers out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -27,13 +27,13 @@ OUTLINED = {
     "diaphysis of femur": "Outline: the femur.",
 }
 SIZED = ("Biometric Measurements", "Gestational Age")
-"""Questions whose answer tells sizes; every second time the prompt states the field."""
+"""Questions whose answer tells sizes; every second time the prompt states the field, and then the age tells weeks."""
 SMALLEST = 0.3
 """Smallest part of a structure's box that must lie in the picture for it to be detected there."""
 
 
 def short_tasks(scene: Scene, view: View, rng: np.random.Generator) -> dict[str, str]:
-    """Return the eight questions, a caption, one measurement and one outline, as far as the scene has them."""
+    """Return the eight questions, a caption, a measurement, a structure's boxes and an outline, as far as there are."""
     tasks = dict(_ask_questions(scene, view, rng)) | {CAPTION: ", ".join(scene.closed)}
     if known := [name for name in MEASURED if name in scene.measures]:
         name = known[rng.integers(len(known))]
@@ -41,12 +41,15 @@ def short_tasks(scene: Scene, view: View, rng: np.random.Generator) -> dict[str,
     if known := [label for label, _ in scene.outlines if label in OUTLINED]:
         label = known[rng.integers(len(known))]
         tasks[OUTLINED[label]] = tell_outline(view.carry(dict(scene.outlines)[label]))
+    if boxes := find_boxes(scene, view):
+        label = sorted(boxes)[rng.integers(len(boxes))]
+        tasks[ask_place(label)] = tell_boxes({label: boxes[label]})
     return tasks
 
 
 def long_tasks(scene: Scene, view: View) -> dict[str, str]:
     """Return every structure's box, and all the answers in one caption."""
-    tasks = {DETECTION: tell_boxes(scene, view), DETAILED_CAPTION: ". ".join(scene.answers.values())}
+    tasks = {DETECTION: tell_boxes(find_boxes(scene, view)), DETAILED_CAPTION: ". ".join(scene.answers.values())}
     return {prompt: text for prompt, text in tasks.items() if text}
 
 
@@ -55,16 +58,27 @@ def state_field(field_mm: tuple[float, float]) -> str:
     return f"Field {tell_field(*field_mm)} mm."
 
 
-def tell_boxes(scene: Scene, view: View) -> str:
-    """Return the structures' boxes as Florence-2 says them, by name; those of one name stand in their tokens' order."""
-    told = []
+def ask_place(label: str) -> str:
+    """Return the prompt for one structure's boxes, in the words of Florence-2's open vocabulary detection."""
+    return f"Locate {label} in the image."
+
+
+def find_boxes(scene: Scene, view: View) -> dict[str, list[np.ndarray]]:
+    """Return each structure's boxes (low and high corner, 2 x 2, shares of the sides) as far as they are shown."""
+    boxes: dict[str, list[np.ndarray]] = {}
     for label, points_P2 in scene.outlines:
         moved_P2 = view.carry(points_P2)
         low, high = moved_P2.min(0), moved_P2.max(0)
         shown = np.prod(high.clip(0, 1) - low.clip(0, 1)) / max(1e-9, float(np.prod(high - low)))
         if shown >= SMALLEST:
-            told.append((label, tell_points(np.array([low, high]))))
-    return "".join(label + where for label, where in sorted(told))
+            boxes.setdefault(label, []).append(np.array([low, high]))
+    return boxes
+
+
+def tell_boxes(boxes: Mapping[str, Sequence[np.ndarray]]) -> str:
+    """Return boxes as Florence-2 says them, by name; those of one name from left to right."""
+    ordered = ((label, box) for label in sorted(boxes) for box in sorted(boxes[label], key=lambda box: list(box.flat)))
+    return "".join(label + tell_points(box) for label, box in ordered)
 
 
 def cover_cells(scene: Scene, view: View, structures: Sequence[str], cells: int, fine: int = 8) -> np.ndarray:
@@ -82,5 +96,7 @@ def cover_cells(scene: Scene, view: View, structures: Sequence[str], cells: int,
 
 def _ask_questions(scene: Scene, view: View, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
     for wording, answer in scene.answers.items():
-        states_field = wording.startswith(SIZED) and rng.random() < 0.5
-        yield f"{wording} {state_field(view.field_mm)}" if states_field else wording, answer
+        if wording.startswith(SIZED) and rng.random() < 0.5:
+            yield f"{wording} {state_field(view.field_mm)}", scene.sized.get(wording, answer)
+        else:
+            yield wording, answer

@@ -14,7 +14,7 @@ LAYERS = (
     ("models",),
     ("predict",),
     ("evaluate",),
-    ("folder", "material", "contrast", "preflight", "train", "watch", "pseudo", "selftrain", "exam", "pretrain"),
+    ("folder", "material", "contrast", "preflight", "train", "tracking", "watch", "pseudo", "selftrain", "exam", "pretrain"),
     ("report",),
     ("demo", "tell", "commands", "cli", "__main__"),
 )

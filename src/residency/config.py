@@ -158,6 +158,7 @@ class Evaluate(Section):
 
 
 Risk = Literal["prompt-leak", "group-by-image", "unknown-group"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class Recipe(Section):
@@ -184,6 +185,8 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     accept: tuple[Risk, ...] = ()
     """Risks accepted by name; the report repeats them."""
+    track: tuple[TrackerName, ...] = ()
+    """Where curves are written beside metrics.jsonl; nothing leaves the machine unasked (docs/tracking.md)."""
     fold: int | Literal["all"] = 0
 
 

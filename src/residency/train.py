@@ -26,6 +26,7 @@ from residency.models.registry import Opened, open_model
 from residency.predict import Asked, Candidates, answer_samples, candidates_of, slice_images
 from residency.preflight import require_lengths, require_passed, run_preflight
 from residency.progress import open_bar
+from residency.tracking import TrackCurves, require_trackers
 from residency.types import Record, Sample
 from residency.ultrasound.augment import augment_draws
 from residency.watch import Interrupt, KeepBest, ShowProgress, best_validation, heeding_interrupt
@@ -60,6 +61,7 @@ def train_run(
         CheckFailed: an image or a prompt is not usable, or the preflight did not hold; nothing was trained.
     """
     check_folder(recipe, run, fold)
+    require_trackers(recipe.track)
     material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
     opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
     apply_plan(
@@ -81,6 +83,7 @@ def train_run(
     trainer = RunTrainer(opened, recipe, run, material)
     with open_bar() as bar, heeding_interrupt(trainer.interrupt):
         trainer.add_callback(ShowProgress(say, bar))
+        trainer.add_callback(TrackCurves(recipe, run))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _finish(trainer, run)
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from residency.errors import UserError
-from residency.losses import IGNORED, caption_loss
+from residency.losses import IGNORED, caption_loss, spread_loss
 from residency.models.registry import open_model
 from residency.pretrain.examine import average_precision, read_boxes
 from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
-from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Scene, read_scene, read_studies
 from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_boxes
 from residency.pretrain.vary import draw_view, whole_view
@@ -81,14 +80,14 @@ def test_a_near_miss_of_a_location_costs_less_than_a_far_one() -> None:
     def loss_of(bin: int) -> float:
         logits = torch.zeros(1, 3, 300)
         logits[0, 0, 5] = logits[0, 1, bin] = 9.0
-        summed = spread_loss(logits, labels, 100, 200, spread=4.0)
+        summed = spread_loss(logits, labels, range(100, 300), spread=4.0)
         assert summed.count == 2
         return float(summed.total)
 
     assert loss_of(150) < loss_of(153) < loss_of(180)
     words = torch.tensor([[5, 7, IGNORED]])
     logits = torch.randn(1, 3, 300)
-    assert torch.allclose(spread_loss(logits, words, 100, 200, 4.0).total, caption_loss(logits, words).total)
+    assert torch.allclose(spread_loss(logits, words, range(100, 300), 4.0).total, caption_loss(logits, words).total)
 
 
 def test_precision_needs_the_label_and_the_place() -> None:

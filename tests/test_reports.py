@@ -73,7 +73,7 @@ def test_chest_xray_reports_train_evaluate_and_report(
         ROOT / "recipes" / "reports-florence2.yaml",
         [
             *(f"data={tmp_path / 'dataset'}", f"out={tmp_path / 'runs'}", f"model={model}"),
-            *("train.epochs=1", "predict.max_new_tokens=24", "evaluate.draws=200"),
+            *("train.epochs=1", "train.location_spread=4", "predict.max_new_tokens=24", "evaluate.draws=200"),
         ],
     )
     told: list[str] = []

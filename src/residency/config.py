@@ -15,6 +15,7 @@ Part = Literal["vision", "projector", "language"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Weights = Literal["fp32", "bf16", "fp16"]
 
 
 Augmentation = Literal["ultrasound", "grey", "none"]
@@ -72,7 +73,7 @@ class Tune(Section):
     """Parts (vision, projector, language) or modules that are trained in full: names, patterns (*), and slices of
     layers, as in language.decoder.layers.-2: (the last two)."""
     soft_prompt: SoftPrompt | None = None
-    weights: Literal["fp32", "bf16", "fp16"] = "fp32"
+    weights: Weights = "fp32"
     """The numbers that frozen weights are kept in; what is trained is kept in fp32."""
     quantize: Literal["nf4"] | None = None
     """nf4: the linear layers of `quantize_parts` at 4 bits (QLoRA, arXiv 2305.14314; needs residency[qlora])."""
@@ -133,6 +134,8 @@ class Train(Section):
     balance: Literal["category", "none"] = "category"
     augment: Annotated[Augmentation, BeforeValidator(_name_augmentation)] = "grey"
     """ultrasound (docs/augmentation.md), grey (brightness alone: pictures of any kind), none; true is grey."""
+    location_spread: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation, in location tokens, over which the target of a box's or outline's token is spread; 0: none."""
     contrastive: Contrastive | None = None
     """Null: the caption loss alone."""
     patience: Count = 3

@@ -28,6 +28,22 @@ def caption_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> Summed:
     return Summed(total, (labels_BT != IGNORED).sum())
 
 
+def spread_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, locations: range, spread: float) -> Summed:
+    """Return the caption loss in nats, a location token's target spread over its neighbours.
+
+    A miss by one bin of a thousand is nearly right: the target of a location is a normal distribution around it with
+    a standard deviation of `spread` bins. `locations` are the ids of the location tokens, in the order of their bins.
+    """
+    place_BT = labels_BT - locations.start
+    located_BT = (place_BT >= 0) & (place_BT < len(locations))
+    words = caption_loss(logits_BTV, labels_BT.masked_fill(located_BT, IGNORED))
+    bins = torch.arange(len(locations), device=labels_BT.device)
+    target_LP = torch.softmax(-0.5 * ((bins - place_BT[located_BT][:, None]) / spread) ** 2, -1)
+    chances_LV = nn.functional.log_softmax(logits_BTV[located_BT].float(), -1)
+    told = (target_LP * chances_LV[:, locations.start : locations.stop]).sum()
+    return Summed(words.total - told, words.count + located_BT.sum())
+
+
 def match_loss(scores_AC: torch.Tensor, positive_AC: torch.Tensor, known_AC: torch.Tensor) -> Summed:
     """Return InfoNCE in nats over anchors: minus the log of the probability that falls on an anchor's positives.
 

@@ -14,8 +14,10 @@ from torch.nn import functional
 import residency
 from residency.errors import MissingExtra, UserError
 from residency.files import sha256_file, write_json, write_text
+from residency.losses import spread_loss
 from residency.models.family import Loaded, ModelSpec
-from residency.models.nano.build import IMAGE_SIZE, LOCATIONS, build_nano
+from residency.models.locations import find_locations
+from residency.models.nano.build import IMAGE_SIZE, build_nano
 from residency.models.nano.family import Nano
 from residency.models.nano.tower import NanoTower
 from residency.models.registry import open_model
@@ -23,7 +25,6 @@ from residency.pretrain.card import write_card_text
 from residency.pretrain.descend import descend
 from residency.pretrain.examine import examine_studies, score_studies
 from residency.pretrain.naming import Naming
-from residency.pretrain.spread import spread_loss
 from residency.pretrain.studies import Studies, read_studies
 from residency.pretrain.tasks import long_tasks, short_tasks
 from residency.pretrain.vary import View, draw_view, show_images, whole_view
@@ -197,8 +198,8 @@ def _saying_loss(
         regions_MND = loaded.model.model.multi_modal_projector(seen.last_hidden_state)
         logits_BTV = FAMILY.forward(loaded, batch, regions_MND).logits_BTV
     assert batch.labels_BT is not None
-    first_location = loaded.processor.tokenizer.convert_tokens_to_ids(LOCATIONS[0])
-    spoken = spread_loss(logits_BTV, batch.labels_BT, first_location, len(LOCATIONS), settings.location_spread)
+    locations = find_locations(loaded.processor.tokenizer)
+    spoken = spread_loss(logits_BTV, batch.labels_BT, locations, settings.location_spread)
     named = naming(seen.last_hidden_state.float(), studies, rows, views, settings.coverage_weight)
     return spoken.total / spoken.count + settings.naming_weight * named
 

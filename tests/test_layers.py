@@ -7,14 +7,29 @@ from pathlib import Path
 
 SRC = Path(__file__).parent.parent / "src" / "residency"
 LAYERS = (
-    ("types", "errors", "files", "progress", "foreign"),
+    ("types", "errors", "files", "progress", "foreign", "processes"),
     ("config", "questionnaire"),
     ("ultrasound", "losses"),
     ("data",),
     ("models",),
     ("predict",),
     ("evaluate",),
-    ("folder", "material", "contrast", "preflight", "train", "tracking", "watch", "pseudo", "selftrain", "exam", "pretrain"),
+    (
+        "folder",
+        "material",
+        "contrast",
+        "preflight",
+        "train",
+        "arguments",
+        "tracking",
+        "watch",
+        "pseudo",
+        "selftrain",
+        "exam",
+        "pretrain",
+        "sweep",
+        "export",
+    ),
     ("report",),
     ("demo", "tell", "commands", "cli", "__main__"),
 )

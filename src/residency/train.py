@@ -20,7 +20,7 @@ from residency.files import write_json
 from residency.folder import check_folder, claim_folder, last_checkpoint, saving
 from residency.losses import caption_loss
 from residency.material import Material, gather_material
-from residency.models.adapt import apply_plan, plan_tuning
+from residency.models.adapt import apply_plan, describe_plan, plan_tuning
 from residency.models.family import Batch, part_of
 from residency.models.registry import Opened, open_model
 from residency.predict import Asked, Candidates, answer_samples, candidates_of, slice_images
@@ -63,10 +63,11 @@ def train_run(
     check_folder(recipe, run, fold)
     require_trackers(recipe.track)
     material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
-    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
-    apply_plan(
-        opened.loaded, plan_tuning(opened.family, opened.loaded.model, recipe.tune), recipe.tune, recipe.train.seed
-    )
+    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune)
+    plan = plan_tuning(opened.family, opened.loaded.model, recipe.tune)
+    for line in describe_plan(opened.family, opened.loaded.model, plan, recipe.tune):
+        say(f"  plan {line}")
+    apply_plan(opened.loaded, plan, recipe.tune, recipe.train.seed)
     require_lengths(opened, material)
     recipe = claim_folder(recipe, run, fold)
     checkpoint = last_checkpoint(run)
@@ -162,6 +163,10 @@ class RunTrainer(Trainer):
         if self.contrast:
             self.contrast.heads.zero_grad()
         return super().training_step(*arguments, **named)
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
+        """Compute in the recipe's precision; accelerate sees to it in `forward` alone, which is not called here."""
+        return self.accelerator.autocast()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -1,29 +1,31 @@
 """What training may change: a recipe's `tune` in, a plan by exact module names out, and a model that obeys it."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, TypedDict, cast
+from pathlib import Path
+from typing import TypedDict
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 
 from residency.config import Part, Tune
 from residency.errors import UserError
 from residency.models.family import PARTS, Family, Loaded, part_of
-
-TIED = (".shared", ".embed_tokens")
-"""Endings of the word embeddings, which share their weights with the output layer."""
+from residency.models.patterns import suggest, trained_modules
+from residency.models.soft import add_soft_prompt, embed_soft_ids
+from residency.models.weights import count_numbers, is_quantized, widen_modules
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Modules that get low-rank adapters and modules that are trained in full, by exact name."""
+    """Modules that get low-rank adapters and modules that are trained in full, by exact name, and a soft prompt."""
 
     adapted: tuple[str, ...]
     trained: tuple[str, ...]
+    soft_tokens: int = 0
 
 
 class Parameters(TypedDict):
@@ -38,32 +40,79 @@ def plan_tuning(family: Family, model: nn.Module, tune: Tune) -> Plan:
 
     Raises:
         UserError: a name matches no module (with what there is, and the nearest), a module is both adapted and
-            trained in full, or nothing would train.
+            trained in full, or held at 4 bits and trained in full, methods exclude each other, or nothing would train.
     """
-    trained = [name for entry in tune.train for name in _trained_modules(family, model, entry)]
+    if tune.soft_prompt:
+        if tune.lora or tune.train:
+            raise UserError(
+                "a soft prompt is trained alone: it says what a frozen model can be told",
+                found=f"lora: {'set' if tune.lora else 'null'}, train: {list(tune.train)}",
+                do="tune: {soft_prompt: {tokens: 16}, lora: null, train: []}",
+            )
+        return Plan((), (), tune.soft_prompt.tokens)
+    trained = [name for entry in tune.train for name in trained_modules(family.parts, model, entry)]
     adapted = list(_adapted_modules(family, model, tune)) if tune.lora else []
     both = [name for name in adapted if any(f"{name}.".startswith(f"{whole}.") for whole in trained)]
     if both:
         raise UserError(
             "modules would be adapted by LoRA and trained in full", found=both[:3], do="take the part out of one"
         )
+    if rough := [name for name in trained if is_quantized(model.get_submodule(name))]:
+        raise UserError(
+            "modules held at 4 bits cannot be trained in full",
+            found=rough[:3],
+            do="adapt them by LoRA, or leave their part out of tune.quantize_parts",
+        )
     if not adapted and not trained:
-        raise UserError("nothing would train", do="set tune.lora or tune.train")
-    return Plan(tuple(adapted), tuple(dict.fromkeys(trained)))
+        raise UserError("nothing would train", do="set tune.lora, tune.train or tune.soft_prompt")
+    return Plan(tuple(dict.fromkeys(adapted)), tuple(dict.fromkeys(trained)))
+
+
+def describe_plan(family: Family, model: nn.Module, plan: Plan, tune: Tune) -> list[str]:
+    """Return a line for each part of the plain model: what is held how, what is trained how."""
+    lines = []
+    for part, prefix in family.parts.items():
+        held = "nf4 linear layers, " * is_quantized(model.get_submodule(prefix)) + tune.weights
+        told = [_describe_lora(tune, [name for name in plan.adapted if part_of(family, name) == part])]
+        whole = [name for name in plan.trained if part_of(family, name) == part]
+        told += [f"in full: {', '.join(_shorten(whole, prefix))}" if whole else ""]
+        told += [
+            f"{plan.soft_tokens} learned vectors before the prompt" if plan.soft_tokens * (part == "language") else ""
+        ]
+        lines.append(f"{part} ({held}): {'; '.join(filter(None, told)) or 'frozen'}")
+    if elsewhere := [name for name in plan.trained if part_of(family, name) is None]:
+        lines.append(f"outside the parts: in full: {', '.join(elsewhere)}")
+    return lines
 
 
 def apply_plan(loaded: Loaded, plan: Plan, tune: Tune, seed: int) -> None:
     """Wrap the model so that the plan's tensors train and no other."""
     lora = tune.lora
     torch.manual_seed(seed)
+    loaded.model.requires_grad_(False)
+    if plan.soft_tokens:
+        add_soft_prompt(loaded, plan.soft_tokens)
+        return
+    widen_modules(loaded.model, plan.trained, loaded.spec.dtype)
     config = LoraConfig(
         r=lora.rank if lora else 1,
         lora_alpha=lora.alpha if lora else 1,
         lora_dropout=lora.dropout if lora else 0.0,
+        use_rslora=bool(lora and lora.rslora),
+        use_dora=bool(lora and lora.dora),
         target_modules=list(plan.adapted) or DUMMY_TARGET_MODULES,
         modules_to_save=list(plan.trained) or None,
     )
     loaded.model = get_peft_model(loaded.model, config)
+
+
+def attach_adapter(loaded: Loaded, folder: Path) -> None:
+    """Wrap a base model with an adapter from a run's folder, to answer with."""
+    config = PeftConfig.from_pretrained(str(folder))
+    widen_modules(loaded.model, getattr(config, "modules_to_save", None) or (), loaded.spec.dtype)
+    loaded.model = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+    if config.is_prompt_learning:
+        embed_soft_ids(loaded)
 
 
 def count_parameters(family: Family, model: nn.Module) -> dict[Part, Parameters]:
@@ -75,62 +124,19 @@ def count_parameters(family: Family, model: nn.Module) -> dict[Part, Parameters]
             continue
         if parameter.requires_grad:
             counts[part]["trainable"] += parameter.numel()
-        if ".modules_to_save." not in name and ".lora_" not in name:
-            counts[part]["total"] += parameter.numel()
+        if not any(added in name for added in (".modules_to_save.", ".lora_", "prompt_encoder.")):
+            counts[part]["total"] += count_numbers(parameter)
     return counts
-
-
-def _trained_modules(family: Family, model: nn.Module, entry: str) -> list[str]:
-    """Return the modules that a part's name, or a module's name, stands for.
-
-    Word embeddings are tied to the output layer; a copy of one would come loose from the other, so a part's name
-    takes every child but those. Nor does it take another part that lies within it.
-    """
-    modules = dict(model.named_modules())
-    if entry in PARTS:
-        others = [prefix for part, prefix in family.parts.items() if part != entry]
-        return list(_untied_children(modules, family.parts[entry], others))
-    head, _, rest = entry.partition(".")
-    name = f"{prefix}.{rest}" if (prefix := dict(family.parts).get(cast(Part, head))) else entry
-    found = [module for module in modules if module == name or module.endswith(f".{name}")]
-    if not found:
-        raise UserError(
-            f"tune.train: {entry} matches no module", allowed=PARTS, do=_suggestion(entry, (m for m in modules if m))
-        )
-    shared = _sharing_modules(model)
-    if torn := [name for name in shared if any(f"{name}.".startswith(f"{whole}.") for whole in found)]:
-        raise UserError(
-            f"tune.train: {entry} holds weights that another module uses, too; a copy would come loose from them",
-            found=torn,
-            do="name modules that hold none of these",
-        )
-    return found
-
-
-def _sharing_modules(model: nn.Module) -> list[str]:
-    """Return the modules that hold a weight together with another (word embeddings tied to the output layer)."""
-    holders: dict[int, list[str]] = {}
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            holders.setdefault(id(parameter), []).append(name)
-    return [name for names in holders.values() if len(names) > 1 for name in names]
-
-
-def _untied_children(modules: dict[str, nn.Module], prefix: str, others: Sequence[str]) -> Iterable[str]:
-    module = modules[prefix]
-    if prefix.endswith(TIED) or prefix in others:
-        return
-    excepted = any(name.startswith(f"{prefix}.") and (name.endswith(TIED) or name in others) for name in modules)
-    if excepted or isinstance(module, nn.ModuleList | nn.ModuleDict):  # PEFT copies no container
-        for child, _ in module.named_children():
-            yield from _untied_children(modules, f"{prefix}.{child}", others)
-    elif any(True for _ in module.parameters()):
-        yield prefix
 
 
 def _adapted_modules(family: Family, model: nn.Module, tune: Tune) -> Iterable[str]:
     assert tune.lora is not None
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    pooling = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention))
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not (pooling and name.startswith(pooling))  # never called as a layer
+    ]
     for part in tune.lora.parts:
         inside = [name for name in linear if part_of(family, name) == part]
         endings = sorted({name.rsplit(".", 1)[-1] for name in inside})
@@ -145,11 +151,21 @@ def _adapted_modules(family: Family, model: nn.Module, tune: Tune) -> Iterable[s
                 raise UserError(
                     f"tune.lora.targets: {target} matches no linear module of {part}",
                     allowed=endings,
-                    do=_suggestion(target, endings),
+                    do=suggest(target, endings),
                 )
             yield from found
 
 
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    near: list[Any] = get_close_matches(name, list(names), n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(near)}?" if near else "take one of the allowed names"
+def _describe_lora(tune: Tune, names: Sequence[str]) -> str:
+    if not names or tune.lora is None:
+        return ""
+    lora = tune.lora
+    method = ("rs" if lora.rslora else "") + ("DoRA" if lora.dora else "LoRA")
+    scale = lora.alpha / (lora.rank**0.5 if lora.rslora else lora.rank)
+    counted = Counter(name.rsplit(".", 1)[-1] for name in names)
+    told = ", ".join(f"{ending} x{count}" for ending, count in counted.items())
+    return f"{method} of rank {lora.rank}, scale {scale:.3g}, on {len(names)} linear layers ({told})"
+
+
+def _shorten(names: Sequence[str], prefix: str) -> list[str]:
+    return [name.removeprefix(f"{prefix}.") if name != prefix else "all of it" for name in names]

@@ -17,8 +17,9 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states, score_tokens
-from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, load_weights, read_images
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images
 from residency.models.packed import Packed, pack_sequences, pad_rows
+from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
 
@@ -73,7 +74,7 @@ class Causal(ABC):
         Raises:
             UserError: processor and model do not belong together, or the image side does not fit the tower.
         """
-        model = load_weights(self.model_class, spec.source)
+        model = load_weights(self.model_class, spec, self.parts)
         loaded = Loaded(spec, model, self.processor_class.from_pretrained(spec.source))
         told, own = loaded.processor.image_token_id, model.config.image_token_id
         if told != own:
@@ -150,7 +151,7 @@ class Causal(ABC):
         config = loaded.core.config.vision_config
         fitted = pixels_MCHW.shape[-1] == config.image_size or config.model_type == "dinov2"  # it fits by itself
         more = {} if fitted else {"interpolate_pos_encoding": True}
-        regions = loaded.core.get_image_features(pixels_MCHW, **more).pooler_output
+        regions = loaded.core.get_image_features(pixels_MCHW.to(loaded.spec.dtype), **more).pooler_output
         return regions if isinstance(regions, torch.Tensor) else torch.stack(tuple(regions))
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
@@ -260,7 +261,7 @@ class Causal(ABC):
                     do=f"take {tokenizer.decode([image])} out of it",
                 )
         return [
-            [*row[: row.index(image)], *codes, *row[row.index(image) + 1 :]]
+            [*loaded.soft_ids, *row[: row.index(image)], *codes, *row[row.index(image) + 1 :]]
             for row, codes in zip(rows, places, strict=True)
         ]
 

@@ -26,11 +26,11 @@ from residency.models.family import (
     Loaded,
     ModelSpec,
     Output,
-    load_weights,
     read_images,
     render_prompt,
 )
 from residency.models.llava import expand_task
+from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
 SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
@@ -71,7 +71,7 @@ class Chat:
             UserError: the checkpoint has no chat template or lacks weights, or cannot read the image side asked for.
         """
         reader = load_reader(spec.source, spec.image_size, self.seen_by)
-        return Loaded(spec, load_weights(AutoModelForImageTextToText, spec.source), reader)
+        return Loaded(spec, load_weights(AutoModelForImageTextToText, spec, self.parts), reader)
 
     def encode(
         self, loaded: Loaded, samples: Sequence[Sample], *, with_answers: bool, images: Images | None = None
@@ -110,7 +110,7 @@ class Chat:
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the projected regions (M, N, D); of several depths, the last layer's first."""
         facts = _on(pixels_MCHW.device, loaded.processor.repeat_facts(len(pixels_MCHW)))
-        seen = loaded.core.get_image_features(pixel_values=pixels_MCHW.flatten(0, 1), **facts)
+        seen = loaded.core.get_image_features(pixel_values=pixels_MCHW.flatten(0, 1).to(loaded.spec.dtype), **facts)
         return join_depths(seen, len(pixels_MCHW))
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
@@ -214,8 +214,7 @@ class Chat:
     def _prompt_ids(self, loaded: Loaded, sample: Sample) -> list[int]:
         """Return a sample's prompt; a task token of a dataset (`<VQA>`, `<CAPTION>` ...) is put into words."""
         asked = expand_task(render_prompt(loaded.spec.prompt, sample))
-        ids: list[int] = loaded.processor.prompt_ids(asked)
-        return ids
+        return [*loaded.soft_ids, *loaded.processor.prompt_ids(asked)]
 
     def _read(
         self,

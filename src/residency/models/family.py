@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from residency.config import Part
+from residency.config import Part, Weights
 from residency.errors import UserError
 from residency.types import Problem, Sample
 
@@ -18,11 +18,21 @@ Images = Mapping[str, Image.Image]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What to load: a folder or hub name, the prompt's template, the image side in pixels (None: the model's own)."""
+    """What to load: a folder or hub name, the prompt's template, the image side in pixels (None: the model's own).
+
+    `weights` are the numbers the weights are kept in; the linear layers of the `quantized` parts are kept at 4 bits.
+    """
 
     source: str
     prompt: str = "{prefix}"
     image_size: int | None = None
+    weights: Weights = "fp32"
+    quantized: tuple[Part, ...] = ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What frozen weights are kept in, and what passes between modules."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.weights]
 
 
 @dataclass
@@ -42,6 +52,15 @@ class Loaded:
     def core(self) -> Any:
         """The transformers model itself, without PEFT's wrapper (adapters stay active in its modules)."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def soft_ids(self) -> list[int]:
+        """Ids, none a word's, of the learned vectors that a prompt begins with; none where the adapter is off."""
+        learned = getattr(self.model, "prompt_encoder", None)
+        if learned is None or self.model._adapters_disabled:
+            return []
+        first = first_soft_id(self.core)
+        return list(range(first, first + learned["default"].embedding.num_embeddings))
 
 
 @dataclass(frozen=True)
@@ -137,19 +156,10 @@ class Family(Protocol):
         them."""
 
 
-def load_weights(model_class: Any, source: str) -> Any:
-    """Read a checkpoint's weights: safetensors, in fp32.
-
-    Raises:
-        UserError: its files lack weights; transformers would draw those at random and go on.
-    """
-    model, told = model_class.from_pretrained(
-        source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    if missing := sorted(told["missing_keys"]):
-        found = f"{len(missing)} of its weights are in no file: {', '.join(missing[:3])}"
-        raise UserError(f"the model {source} is not whole", found=found, do="fetch it again")
-    return model
+def first_soft_id(core: Any) -> int:
+    """Return the first id that stands for no word of a model and no image."""
+    words = int(core.get_input_embeddings().num_embeddings)
+    return max(words, int(core.config.image_token_id) + 1)
 
 
 def read_images(samples: Iterable[Sample], images: Images | None) -> tuple[list[Image.Image], list[int]]:
@@ -246,7 +256,17 @@ def find_unfilled(template: str, samples: Sequence[Sample]) -> list[Problem]:
 
 
 def part_of(family: Family, parameter: str) -> Part | None:
-    """Return the part of the model that a parameter belongs to, the innermost; PEFT's own prefix is passed over."""
-    name = parameter.removeprefix("base_model.model.")
-    around = [part for part, prefix in family.parts.items() if name.startswith(prefix + ".")]
-    return max(around, key=lambda part: len(family.parts[part]), default=None)
+    """Return the part of the model that a parameter belongs to; PEFT's own prefixes are passed over.
+
+    Learned vectors before the prompt (`prompt_encoder`) belong to the language.
+    """
+    if parameter.startswith("prompt_encoder."):
+        return "language"
+    bare = parameter.removeprefix("base_model.")
+    return part_within(family.parts, bare) or part_within(family.parts, bare.removeprefix("model."))
+
+
+def part_within(parts: Mapping[Part, str], name: str) -> Part | None:
+    """Return the innermost part that a module or parameter of the plain model lies in."""
+    around = [part for part, prefix in parts.items() if name.startswith(prefix + ".") or name == prefix]
+    return max(around, key=lambda part: len(parts[part]), default=None)

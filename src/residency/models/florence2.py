@@ -18,10 +18,10 @@ from residency.models.family import (
     Loaded,
     ModelSpec,
     Output,
-    load_weights,
     read_images,
     render_prompt,
 )
+from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
 # The words that a task token stands for; they are Florence-2's own, with ours for a free question.
@@ -51,7 +51,7 @@ class Florence2:
         Raises:
             UserError: weights are missing, or an image side was asked for that the image tokens do not fit.
         """
-        model = load_weights(self.model_class, spec.source)
+        model = load_weights(self.model_class, spec, self.parts)
         processor = Florence2Processor.from_pretrained(spec.source)
         if spec.image_size is not None:
             processor.image_processor.size = {"height": spec.image_size, "width": spec.image_size}
@@ -83,9 +83,9 @@ class Florence2:
         """
         tokenizer = loaded.processor.tokenizer
         prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
-        image_ids = [tokenizer.image_token_id] * loaded.processor.num_image_tokens
+        begin = [tokenizer.image_token_id] * loaded.processor.num_image_tokens + loaded.soft_ids
         prompt_BS, mask_BS = _padded(
-            [image_ids + ids for ids in _token_ids(tokenizer, prompts)], tokenizer.pad_token_id
+            [begin + ids for ids in _token_ids(tokenizer, prompts)], tokenizer.pad_token_id
         )
         limit = loaded.core.config.text_config.max_position_embeddings
         if prompt_BS.shape[1] > limit:
@@ -109,7 +109,7 @@ class Florence2:
         """Return a problem for each sample whose prompt (with the image's tokens) or answer the model cannot hold."""
         tokenizer, limit = loaded.processor.tokenizer, loaded.core.config.text_config.max_position_embeddings
         prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
-        image = loaded.processor.num_image_tokens
+        image = loaded.processor.num_image_tokens + len(loaded.soft_ids)
         lengths = {
             "prompt": [image + len(ids) for ids in _token_ids(tokenizer, prompts)],
             "answer": [len(ids) for ids in _token_ids(tokenizer, [sample.suffix or "" for sample in samples])],
@@ -127,7 +127,7 @@ class Florence2:
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the tower's projected regions (M, N, D); the first is the mean over the map."""
-        pixels = pixels_MCHW.contiguous(memory_format=torch.channels_last)
+        pixels = pixels_MCHW.to(loaded.spec.dtype).contiguous(memory_format=torch.channels_last)
         regions_MND: torch.Tensor = loaded.core.get_image_features(pixels).pooler_output
         return regions_MND
 

@@ -137,7 +137,9 @@ class LlavaNext(Llava):
         """Return the regions (M, N, D) of all tiles in order; those of tiles that an image lacks are its mean."""
         core, config = loaded.core, loaded.core.config
         there_MP = (pixels_MCHW != 0).flatten(2).any(-1)
-        states = core.model.vision_tower(pixels_MCHW[there_MP], output_hidden_states=True).hidden_states
+        states = core.model.vision_tower(
+            pixels_MCHW[there_MP].to(loaded.spec.dtype), output_hidden_states=True
+        ).hidden_states
         layers = config.vision_feature_layer
         chosen = states[layers] if isinstance(layers, int) else torch.cat([states[layer] for layer in layers], -1)
         if config.vision_feature_select_strategy == "default":

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import is_offline_mode
-from peft import PeftModel
 from safetensors import SafetensorError
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file
 
-from residency.config import Recipe, load_recipe
+from residency.config import Recipe, Tune, load_recipe
 from residency.errors import UserError
+from residency.models.adapt import attach_adapter
 from residency.models.chat import read_chat
 from residency.models.family import Family, Loaded, ModelSpec
 from residency.models.florence2 import Florence2
@@ -56,8 +56,10 @@ class Opened:
     loaded: Loaded
 
 
-def open_model(name: str, *, prompt: str = "{prefix}", image_size: int | None = None) -> Opened:
-    """Load a base model by short name, folder, or hub name.
+def open_model(
+    name: str, *, prompt: str = "{prefix}", image_size: int | None = None, tune: Tune | None = None
+) -> Opened:
+    """Load a base model by short name, folder, or hub name, its weights as `tune` wants them held (fp32 without).
 
     Raises:
         UserError: no such model, an architecture that no family covers, or weights that are not safetensors.
@@ -69,7 +71,10 @@ def open_model(name: str, *, prompt: str = "{prefix}", image_size: int | None = 
     transformers.utils.logging.disable_progress_bar()
     try:
         family = _find_family(name, source)
-        loaded = family.load(ModelSpec(source, prompt, image_size))
+        held = ModelSpec(source, prompt, image_size)
+        if tune:
+            held = replace(held, weights=tune.weights, quantized=tune.quantize_parts if tune.quantize else ())
+        loaded = family.load(held)
     except DAMAGED as error:
         raise UserError(
             f"the model {name} cannot be loaded",
@@ -91,9 +96,9 @@ def open_run(run: Path) -> tuple[Recipe, Opened]:
     if not (run / "adapter" / "adapter_config.json").is_file():
         raise UserError(f"{run} has no adapter yet", do="let `residency train` end; the same command goes on")
     recipe = load_recipe(run / "config.yaml")
-    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size)
+    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune)
     try:
-        opened.loaded.model = PeftModel.from_pretrained(opened.loaded.model, str(run / "adapter")).eval()
+        attach_adapter(opened.loaded, run / "adapter")
     except DAMAGED as error:
         raise UserError(
             f"the adapter of {run} cannot be loaded onto {recipe.model}",

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.errors import UserError
 from residency.evaluate.floors import Probe, predict_floor
 from residency.files import write_lines
-from residency.folder import check_data, check_folder, is_own_data, is_trained
+from residency.folder import check_data, check_folder, holding, is_own_data, is_trained
 from residency.material import require_ready, select_samples
 from residency.models.family import Images
 from residency.models.registry import Opened, open_model, open_run
@@ -27,10 +28,11 @@ from residency.predict import (
     mute_samples,
     shuffle_images,
     write_mean_image,
-    write_predictions,
 )
+from residency.processes import is_first, join_processes, wait_for_all
 from residency.progress import track
 from residency.selftrain import self_train
+from residency.shares import write_shares
 from residency.train import Trained, train_run
 from residency.types import MODES, Mode, Record, Sample, SplitName
 
@@ -67,6 +69,11 @@ class Exam:
 
 def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], None]) -> Examined:
     """Train a fold, unless it is trained already, and answer its test split in every way."""
+    with holding(run):
+        return _examine_held(recipe, run, fold, say)
+
+
+def _examine_held(recipe: Recipe, run: Path, fold: int, say: Callable[[str], None]) -> Examined:
     trained = None
     if is_trained(run):
         check_folder(recipe, run, fold)
@@ -131,6 +138,7 @@ def predict_run(
     Raises:
         UserError: no such run, its training has not ended, or the split is empty.
     """
+    join_processes()
     recipe, opened = open_run(run)
     fold = recipe.fold if isinstance(recipe.fold, int) else 0
     folder = out or _default_folder(recipe, run, data)
@@ -147,7 +155,10 @@ def predict_run(
                 raise
             not_run[mode] = error.what
     if floors:
-        files += _answer_floors(opened, exam, folder)
+        if is_first():
+            _answer_floors(opened, exam, folder)
+        wait_for_all()
+        files += [str(folder / f"{split}.{floor}.jsonl") for floor in FLOORS]
     return Predicted(files=tuple(files), made=made, not_run=not_run)
 
 
@@ -208,7 +219,7 @@ def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Pat
     samples: Sequence[Sample] = exam.asked
     images: Images | None = None
     if mode == "blind":
-        images = blind_images(samples, write_mean_image(exam.training, folder / "mean_image.png"))
+        images = blind_images(samples, _mean_image(exam, folder / "mean_image.png"))
     elif mode == "shuffled":
         samples = shuffle_images(samples, seed)
     elif mode == "mute":
@@ -226,15 +237,24 @@ def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Pat
     model = opened.loaded.model
     untuned = mode == "base" and hasattr(model, "disable_adapter")
     with model.disable_adapter() if untuned else nullcontext():
-        return write_predictions(path, samples, answer, mode)
+        return write_shares(path, samples, answer, mode)
+
+
+def _mean_image(exam: Exam, path: Path) -> Image.Image:
+    """Return the mean of the training images, which the first process writes."""
+    if is_first():
+        write_mean_image(exam.training, path)
+    wait_for_all()
+    with Image.open(path) as file:
+        return file.convert("RGB")
 
 
 @torch.inference_mode()
-def _answer_floors(opened: Opened, exam: Exam, folder: Path) -> list[str]:
+def _answer_floors(opened: Opened, exam: Exam, folder: Path) -> None:
     """Write the linear probe's and the nearest neighbours' answers, on the un-tuned tower's features."""
     paths = {floor: folder / f"{exam.split}.{floor}.jsonl" for floor in FLOORS}
     if all(path.is_file() for path in paths.values()):
-        return [str(path) for path in paths.values()]
+        return
     with opened.loaded.model.disable_adapter():
         features = tower_features(opened, (*exam.training, *exam.asked))
     for floor, path in paths.items():
@@ -243,4 +263,3 @@ def _answer_floors(opened: Opened, exam: Exam, folder: Path) -> list[str]:
             exam.training, exam.asked, features, floor, questionnaire, split=exam.split, fold=exam.fold
         )
         write_lines(path, answers)
-    return [str(path) for path in paths.values()]

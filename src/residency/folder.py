@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from residency.config import Recipe, dump_recipe
 from residency.data.dataset import hash_dataset, load_dataset
 from residency.errors import UserError
 from residency.files import write_text
+from residency.processes import is_first
+
+LOCK = ".lock"
 
 
 def run_folders(recipe: Recipe) -> list[tuple[int, Path]]:
@@ -73,7 +77,8 @@ def is_own_data(data: Path, run: Path) -> bool:
 
 def claim_folder(recipe: Recipe, run: Path, fold: int) -> Recipe:
     """Write the recipe of one fold, resolved in full, to the folder's config.yaml; returns it."""
-    write_text(run / "config.yaml", _text_of(recipe, fold))
+    if is_first():
+        write_text(run / "config.yaml", _text_of(recipe, fold))
     return recipe.model_copy(update={"fold": fold})
 
 
@@ -92,6 +97,41 @@ def last_checkpoint(run: Path) -> Path | None:
             continue
         return folder
     return None
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Keep other commands off a folder that this one writes to; the processes of one launcher hold it together.
+
+    The system lets go of it when the process ends, however it ends. A folder made for this that stays empty goes.
+
+    Raises:
+        UserError: another command is at work on it.
+    """
+    if not is_first():
+        yield
+        return
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"another command is at work on {folder}",
+            found=f"it holds {folder / LOCK}",
+            do="wait for its end, or stop it; then give the same command again, or choose another name (name=...)",
+            exit_code=1,
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+        if not lock.is_locked and made and not any(path.name != LOCK for path in folder.iterdir()):
+            (folder / LOCK).unlink()
+            for place in made:
+                with suppress(OSError):
+                    place.rmdir()
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from residency.processes import is_first
+
 T = TypeVar("T")
 console = Console(stderr=True)
 
@@ -21,4 +23,4 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
 def open_bar() -> Progress:
     """Return a bar of our look: what, how many of how many, the time left; gone when done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    return Progress(*columns, console=console, disable=not (console.is_terminal and is_first()), transient=True)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from residency.arguments import require_shareable
 from residency.config import Recipe, SelfTraining
 from residency.data.dataset import load_dataset
 from residency.data.unanswered import Unanswered, require_unanswered
@@ -57,6 +58,7 @@ def self_train(recipe: Recipe, run: Path, fold: int, say: Callable[[str], None])
     """
     settings = recipe.train.self_training
     assert settings is not None
+    require_shareable(recipe.train)
     check_folder(recipe, run / "rounds" / "0", fold)
     dataset = load_dataset(recipe.data)
     found = require_unanswered(dataset, fold, accept_unknown="unknown-group" in recipe.accept)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from residency.errors import UserError
+from residency.processes import await_first, is_first
 from residency.types import Score
 
 PIPED_WIDTH = 160
@@ -19,17 +20,21 @@ error_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def say(line: str) -> None:
     """Tell a person: on standard error, so that --json keeps standard output to itself."""
-    error_console.print(line, markup=False)
+    if is_first():
+        error_console.print(line, markup=False)
 
 
 def stop(error: UserError) -> NoReturn:
-    """Tell an error and end with its exit code."""
+    """Tell an error and end with its exit code; of several processes the first tells what is wrong with all."""
+    await_first()
     error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
     raise SystemExit(error.exit_code)
 
 
 def tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[str, ...] = ()) -> None:
     """Print a result: as JSON, or a line for each field that says something, and the command that comes next."""
+    if not is_first():
+        return
     values = TypeAdapter(type(result)).dump_python(result, mode="json", by_alias=True)
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")

@@ -7,24 +7,37 @@ from typing import Any, cast
 
 import torch
 import transformers
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
+from residency.arguments import require_shareable, training_arguments
 from residency.config import Recipe
 from residency.contrast import Contrast
-from residency.data.batches import Draws, ImageBatches
+from residency.data.batches import Draws, ImageBatches, ProcessShare
 from residency.data.dataset import load_dataset
 from residency.evaluate.measure import validation_score
 from residency.files import write_json
 from residency.folder import check_folder, claim_folder, last_checkpoint, saving
-from residency.losses import caption_loss
+from residency.losses import IGNORED, Summed, caption_loss, spread_loss
 from residency.material import Material, gather_material
 from residency.models.adapt import apply_plan, describe_plan, plan_tuning
 from residency.models.family import Batch, part_of
+from residency.models.locations import find_locations
 from residency.models.registry import Opened, open_model
 from residency.predict import Asked, Candidates, answer_samples, candidates_of, slice_images
 from residency.preflight import require_lengths, require_passed, run_preflight
+from residency.processes import (
+    forward_through,
+    gather_lists,
+    is_first,
+    join_processes,
+    own_images,
+    process_count,
+    process_rank,
+    wait_for_all,
+)
 from residency.progress import open_bar
 from residency.tracking import TrackCurves, require_trackers
 from residency.types import Record, Sample
@@ -60,6 +73,8 @@ def train_run(
         UserError: the folder holds a run of another recipe or dataset; a split is empty; no such model.
         CheckFailed: an image or a prompt is not usable, or the preflight did not hold; nothing was trained.
     """
+    require_shareable(recipe.train)
+    join_processes()
     check_folder(recipe, run, fold)
     require_trackers(recipe.track)
     material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
@@ -73,7 +88,8 @@ def train_run(
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
         preflight = run_preflight(opened, recipe, material.train, material.val)
-        write_json(run / "preflight.json", preflight.model_dump(mode="json"))
+        if is_first():
+            write_json(run / "preflight.json", preflight.model_dump(mode="json"))
         for check in preflight.checks:
             say(f"  preflight {check.name}: {'ok' if check.passed else 'FAILED'}: {check.detail}")
         require_passed(preflight)
@@ -84,7 +100,8 @@ def train_run(
     trainer = RunTrainer(opened, recipe, run, material)
     with open_bar() as bar, heeding_interrupt(trainer.interrupt):
         trainer.add_callback(ShowProgress(say, bar))
-        trainer.add_callback(TrackCurves(recipe, run))
+        if is_first():
+            trainer.add_callback(TrackCurves(recipe, run))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _finish(trainer, run)
 
@@ -108,7 +125,7 @@ class RunTrainer(Trainer):
         self.latest: dict[str, torch.Tensor] = {}
         super().__init__(
             model=opened.loaded.model,
-            args=_arguments(recipe, run, validates=bool(material.val)),
+            args=training_arguments(recipe, run, validates=bool(material.val)),
             train_dataset=Draws(material.train),
             eval_dataset=Draws(material.val) if material.val else None,
             callbacks=[
@@ -133,10 +150,13 @@ class RunTrainer(Trainer):
         )
         loader: DataLoader[Any] = DataLoader(
             cast(TorchDataset[Any], Draws((*self.material.train, *self.material.pseudo))),
-            batch_sampler=cast(Any, batches),
+            batch_sampler=cast(Any, ProcessShare(batches, process_rank(), process_count())),
             collate_fn=self._encode_draws,
         )
-        return self.accelerator.prepare(loader)
+        # Each process's loader yields its own share already, so nothing is left for accelerate to share out.
+        return prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Make AdamW with a learning rate for each part; biases and norms do not decay."""
@@ -174,16 +194,27 @@ class RunTrainer(Trainer):
         """Return the caption loss over the tokens of the whole accumulated batch, and the contrastive one beside it."""
         samples = inputs.pop("samples")
         batch = Batch(**{name: value for name, value in inputs.items() if name != "labels"}, labels_BT=inputs["labels"])
-        family, loaded = self.opened.family, self.opened.loaded
-        regions_MND = family.see(loaded, batch.pixels_MCHW)
-        output = family.forward(loaded, batch, regions_MND)
-        summed = caption_loss(output.logits_BTV, inputs["labels"])
-        loss = summed.total / (summed.count if num_items_in_batch is None else num_items_in_batch)
+        family, loaded, seen = self.opened.family, self.opened.loaded, dict[str, Any]()
+
+        def caption() -> torch.Tensor:
+            seen["regions_MND"] = family.see(loaded, batch.pixels_MCHW)
+            seen["output"] = family.forward(loaded, batch, seen["regions_MND"])
+            seen["summed"] = summed = self._judge(seen["output"].logits_BTV, inputs["labels"])
+            # Gradients and losses are averaged over the processes, so each counts for as many.
+            return process_count() * summed.total / (summed.count if num_items_in_batch is None else num_items_in_batch)
+
+        loss = forward_through(model, loaded.model, caption, inputs["labels"])
+        regions_MND, output, summed = seen["regions_MND"], seen["output"], seen["summed"]
         if self.contrast:
             levels = self.contrast.losses(samples, regions_MND, output.image_BD)
             loss = loss + self.contrast.settings.weight * sum(level.mean() for level in levels.values()) / len(levels)
             self.latest = {name: part.mean().detach() for name, part in {"caption": summed, **levels}.items()}
         return (loss, output) if return_outputs else loss
+
+    def _judge(self, logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> Summed:
+        if not (spread := self.recipe.train.location_spread):
+            return caption_loss(logits_BTV, labels_BT)
+        return spread_loss(logits_BTV, labels_BT, find_locations(self.opened.loaded.processor.tokenizer), spread)
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
         """Log each part of the training loss by name, too."""
@@ -202,29 +233,35 @@ class RunTrainer(Trainer):
     def _validate(self) -> tuple[float, float | None, dict[str, float]]:
         opened, settings = self.opened, self.recipe.predict
         opened.loaded.model.eval()
+        own = own_images(self.material.val)
         total = count = 0.0
-        for rows in slice_images(self.material.val, settings.batch_images):
+        for rows in slice_images(own, settings.batch_images):
             batch = opened.family.encode(opened.loaded, rows, with_answers=True).to(opened.loaded.device)
             assert batch.labels_BT is not None
             output = opened.family.forward(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW))
             summed = caption_loss(output.logits_BTV, batch.labels_BT)
             total, count = total + float(summed.total), count + float(summed.count)
         asked = Asked(self.recipe.name, "own", "val", int(self.recipe.fold))
-        answers = answer_samples(
-            opened, self.material.val, self.material.questionnaire, self.candidates, asked, settings
-        )
-        score, by_question = validation_score(self.material.val, list(answers), self.material.questionnaire)
+        answers = answer_samples(opened, own, self.material.questionnaire, self.candidates, asked, settings)
+        every = gather_lists(list(answers))
+        total, count = (sum(gather_lists([summed])) for summed in (total, count))
+        score, by_question = validation_score(self.material.val, every, self.material.questionnaire)
         opened.loaded.model.train()
         return total / count, score, by_question
 
     def save_adapter(self) -> None:
         """Keep the adapter as it is now as the best so far."""
-        with saving(self.run_folder / "best"):
-            self.opened.loaded.model.save_pretrained(str(self.run_folder / "best"))
+        if is_first():
+            with saving(self.run_folder / "best"):
+                self.opened.loaded.model.save_pretrained(str(self.run_folder / "best"))
 
     def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
         with saving(self.run_folder / "checkpoints"):
             super()._save_checkpoint(*arguments, **named)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        wait_for_all()  # the state file, whose presence says that the checkpoint is whole, is written after this
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -237,6 +274,9 @@ class RunTrainer(Trainer):
             self.contrast.load(Path(checkpoint))
 
     def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
+        if not draws:  # a process without an image in this batch goes through the motions; its tokens do not count
+            idle = self._encode_draws([(self.material.train[0], 0)])
+            return idle | {"labels": torch.full_like(idle["labels"], IGNORED)}
         told = any(f"{{{name}}}" in self.recipe.prompt for name in ("spacing_mm", "field_mm"))
         size: dict[str, int] = dict(self.opened.loaded.processor.image_processor.size)
         images, samples = augment_draws(
@@ -247,52 +287,17 @@ class RunTrainer(Trainer):
         return tensors | {"labels": tensors.pop("labels_BT"), "samples": [sample for sample, _ in draws]}
 
 
-def _arguments(recipe: Recipe, run: Path, *, validates: bool) -> TrainingArguments:
-    settings = recipe.train
-    return TrainingArguments(
-        output_dir=str(run / "checkpoints"),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.clip_norm,
-        eval_strategy="epoch" if validates else "no",
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=2,
-        logging_steps=1,
-        seed=settings.seed,
-        report_to="none",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        bf16=_precision(recipe) == "bf16",
-        fp16=_precision(recipe) == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-    )
-
-
-def _precision(recipe: Recipe) -> str:
-    """Resolve `auto`: bf16 where a GPU has it, else fp16 on a GPU, else fp32."""
-    if recipe.train.precision != "auto":
-        return recipe.train.precision
-    if not torch.cuda.is_available():
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
 def _finish(trainer: RunTrainer, run: Path) -> Trained:
     best = best_validation(trainer.state)
     finished = not trainer.interrupt.asked
     if finished:
         if best is None:
             trainer.save_adapter()
-        with saving(run / "best"):
-            trainer.opened.loaded.processor.save_pretrained(str(run / "best"))
-            (run / "best").replace(run / "adapter")
+        if is_first():
+            with saving(run / "best"):
+                trainer.opened.loaded.processor.save_pretrained(str(run / "best"))
+                (run / "best").replace(run / "adapter")
+        wait_for_all()
     early = trainer.state.global_step < trainer.state.max_steps
     return Trained(
         run=str(run),

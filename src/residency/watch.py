@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from residency.files import write_text
 from residency.folder import saving
+from residency.processes import any_of_all, is_first
 
 
 @dataclass
@@ -55,12 +56,14 @@ class KeepBest(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Begin metrics.jsonl with what the checkpoint remembers: lines after it, of a run cut off, go."""
-        write_text(self.metrics, "".join(_metric_line(entry) for entry in state.log_history))
+        if is_first():
+            write_text(self.metrics, "".join(_metric_line(entry) for entry in state.log_history))
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Add the newest line."""
-        with saving(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(_metric_line(state.log_history[-1]))
+        if is_first():
+            with saving(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+                file.write(_metric_line(state.log_history[-1]))
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Keep the adapter if it is the best so far, save a checkpoint, and stop when patience is at its end."""
@@ -73,7 +76,8 @@ class KeepBest(TrainerCallback):
         control.should_save = True
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """After Ctrl-C, end with this step and save it."""
+        """After Ctrl-C, which need not have reached every process, end all with this step and save it."""
+        self.interrupt.asked = any_of_all(self.interrupt.asked)
         if self.interrupt.asked:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -99,6 +100,28 @@ class ImageBatches:
         share = -(-count // len(by_category))
         drawn = [chunk for group in by_category.values() for chunk in _cycle(group, share, rng)]
         return [drawn[i] for i in rng.permutation(len(drawn))[:count]]
+
+
+class ProcessShare:
+    """One process's part of each batch of `batches`, by whole images: every `count`-th from `rank` on.
+
+    A batch of fewer images than processes leaves some an empty part. Together the parts are the batch.
+    """
+
+    def __init__(self, batches: ImageBatches, rank: int, count: int) -> None:
+        self.batches, self.rank, self.count = batches, rank, count
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for batch in self.batches:
+            images = [list(draws) for _, draws in groupby(batch, key=lambda draw: draw.seed)]
+            yield [draw for image in images[self.rank :: self.count] for draw in image]
 
 
 def _rows_by_image(samples: Sequence[Sample], first: int) -> dict[str, list[int]]:

@@ -105,16 +105,11 @@ def answer_samples(
         began = perf_counter()
         batch = family.encode(loaded, together, with_answers=False, images=images).to(loaded.device)
         regions_MND = family.see(loaded, batch.pixels_MCHW)
-        made: dict[int, dict[str, Any]] = {}
-        for id in dict.fromkeys(sample.question or "" for sample in together):
-            rows = [row for row, sample in enumerate(together) if (sample.question or "") == id]
-            question, part = questions.get(id), batch.take(rows)
-            if question and id in candidates and is_chosen(question, asked.mode):
-                answers = _choose(opened, part, regions_MND, question, candidates[id])
-            else:
-                generated = family.generate(loaded, part, regions_MND, max_new_tokens=settings.max_new_tokens)
-                answers = [_generated(question, answer) for answer in generated]
-            made |= dict(zip(rows, answers, strict=True))
+        asks = [questions.get(sample.question or "") for sample in together]
+        offers = [
+            candidates.get(question.id) if question and is_chosen(question, asked.mode) else None for question in asks
+        ]
+        made = _answer_rows(opened, batch, regions_MND, asks, offers, settings.max_new_tokens)
         seconds = (perf_counter() - began) / len(together)
         for row, sample in enumerate(together):
             yield Prediction(
@@ -220,31 +215,45 @@ def slice_images(samples: Sequence[Sample], images: int) -> Iterator[list[Sample
         yield [sample for run in runs[first : first + images] for sample in run]
 
 
-def _choose(
-    opened: Opened, batch: Batch, regions_MND: torch.Tensor, question: Question, offered: Candidates
+def _answer_rows(
+    opened: Opened,
+    batch: Batch,
+    regions_MND: torch.Tensor,
+    asks: Sequence[Question | None],
+    offers: Sequence[Candidates | None],
+    max_new_tokens: int,
 ) -> list[dict[str, Any]]:
+    """Answer all rows of a batch: those with candidates are scored together, the others generated together."""
+    family, loaded = opened.family, opened.loaded
+    made: dict[int, dict[str, Any]] = {}
+    if closed := [row for row, offer in enumerate(offers) if offer]:
+        texts = [offer.texts for offer in offers if offer]
+        scores = family.score(loaded, batch.take(closed), regions_MND, texts)
+        for row, scores_K in zip(closed, scores, strict=True):
+            question, offer = asks[row], offers[row]
+            assert question and offer
+            made[row] = _choose(scores_K.cpu(), question, offer)
+    if free := [row for row, offer in enumerate(offers) if not offer]:
+        generated = family.generate(loaded, batch.take(free), regions_MND, max_new_tokens=max_new_tokens)
+        made |= {row: _generated(asks[row], answer) for row, answer in zip(free, generated, strict=True)}
+    return [made[row] for row in range(len(asks))]
+
+
+def _choose(scores_K: torch.Tensor, question: Question, offered: Candidates) -> dict[str, Any]:
     """Choose the canonical answer whose wordings are likeliest together, said in its likeliest wording."""
-    scores_BK = opened.family.score(opened.loaded, batch, regions_MND, offered.texts).cpu()
     different = list(dict.fromkeys(offered.answers))
-    chosen = []
-    for scores_K in scores_BK:
-        pooled = [scores_K[[a == answer for a in offered.answers]].logsumexp(0) for answer in different]
-        best = different[int(torch.stack(pooled).argmax())]
-        wordings = [k for k, answer in enumerate(offered.answers) if answer == best]
-        text = offered.texts[max(wordings, key=lambda k: float(scores_K[k]))]
-        shares = torch.stack(pooled).softmax(0)
-        names = [answer if isinstance(answer, str) else ", ".join(map(str, answer)) for answer in different]
-        parsed = parse_answer(question, text)
-        chosen.append(
-            {
-                "prediction": text,
-                "parsed": best,
-                "parts": parsed.parts,
-                "candidates": {name: round(float(score), 4) for name, score in zip(names, pooled, strict=True)},
-                "confidence": float(shares.max()),
-            }
-        )
-    return chosen
+    pooled = [scores_K[[a == answer for a in offered.answers]].logsumexp(0) for answer in different]
+    best = different[int(torch.stack(pooled).argmax())]
+    wordings = [k for k, answer in enumerate(offered.answers) if answer == best]
+    text = offered.texts[max(wordings, key=lambda k: float(scores_K[k]))]
+    names = [answer if isinstance(answer, str) else ", ".join(map(str, answer)) for answer in different]
+    return {
+        "prediction": text,
+        "parsed": best,
+        "parts": parse_answer(question, text).parts,
+        "candidates": {name: round(float(score), 4) for name, score in zip(names, pooled, strict=True)},
+        "confidence": float(torch.stack(pooled).softmax(0).max()),
+    }
 
 
 def _generated(question: Question | None, answered: Answered) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from residency.config import Lora, Tune
 from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss
 from residency.models.adapt import apply_plan, plan_tuning
-from residency.models.family import Batch, part_of
+from residency.models.family import Answered, Batch, part_of
 from residency.models.registry import Opened, open_model
 from residency.types import Sample
 from tests.contract.tiny import BUILDERS, draw_discs
@@ -210,15 +210,42 @@ def test_question_and_image_reach_the_model_and_answers_are_learned(case: Case) 
 
 
 def test_candidates_are_scored_as_forward_scores_them(case: Case) -> None:
+    """Each sample has its own candidates, as the questions of one image have."""
     opened = case.open()
     texts = ["left side", "right side", "a much longer answer", ""]
-    batch = encode(opened, case.samples[:2])
+    offered = [texts, texts[1:], ["large disc"], texts[::-1]]
+    batch = encode(opened, case.samples[:4])
     with torch.no_grad():
-        scores = opened.family.score(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW), texts)
-        for column, text in enumerate(texts):
-            for row, sample in enumerate(case.samples[:2]):
+        scores = opened.family.score(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW), offered)
+        assert [len(told) for told in scores] == [4, 3, 1, 4]
+        for told, sample, own in zip(scores, case.samples[:4], offered, strict=True):
+            for score, text in zip(told, own, strict=True):
                 total, _ = summed_loss(opened, [sample.model_copy(update={"suffix": text})])
-                assert scores[row, column] == pytest.approx(-float(total), abs=1e-3)
+                assert score == pytest.approx(-float(total), abs=1e-3)
+
+
+@torch.no_grad()
+def test_all_questions_at_once_are_answered_as_each_alone(case: Case) -> None:
+    """Greedy answers identical, scores within 1e-4 (fp32): whatever is shared, read once or padded changes nothing."""
+    opened = case.open()
+    longer = case.samples[0].model_copy(update={"prefix": "Which side is bright, and how large is the disc? " * 2})
+    samples = [*case.samples[:4], longer]
+    offered = [["left side", "right side"], ["small disc", "large disc", "a much longer answer"]] * 2 + [["left side"]]
+    answers, scores = _answer(opened, samples, offered)
+    for row, sample in enumerate(samples):
+        alone, score = _answer(opened, [sample], [offered[row]])
+        assert alone[0].text == answers[row].text
+        assert alone[0].likelihood == pytest.approx(answers[row].likelihood, abs=1e-5)
+        assert torch.allclose(score[0], scores[row], atol=1e-4)
+
+
+def _answer(
+    opened: Opened, samples: list[Sample], offered: list[list[str]]
+) -> tuple[list[Answered], list[torch.Tensor]]:
+    batch = encode(opened, samples, with_answers=False)
+    regions = opened.family.see(opened.loaded, batch.pixels_MCHW)
+    generated = opened.family.generate(opened.loaded, batch, regions, max_new_tokens=8)
+    return generated, opened.family.score(opened.loaded, batch, regions, offered)
 
 
 def test_text_embeddings_ignore_padding_and_hold_no_image(case: Case) -> None:

@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
-from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states, score_tokens
+from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images
 from residency.models.packed import Packed, pack_sequences, pad_rows
 from residency.models.weights import load_weights
@@ -180,25 +180,17 @@ class Causal(ABC):
         weights_BT1 = (packed.places.branch_GL >= 0).unsqueeze(-1).to(words_BTD.dtype)
         return words_BTD, (words_BTD * weights_BT1).sum(1) / weights_BT1.sum(1).clamp(min=1)
 
-    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
-        """Return log-likelihoods (B, K): the candidates are branches of one prompt, which is read once."""
+    def score(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[Sequence[str]]
+    ) -> list[torch.Tensor]:
+        """Return each sample's log-likelihoods (K,): image and prompts are read once, candidates are twigs on them."""
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
-        offered = [self.answer_ids(loaded, text) for text in candidates]
-        asked = [b for b in range(len(prompts)) for _ in offered]
-        packed = pack_sequences(
-            [[*prompt, *answer[:-1]] for prompt in prompts for answer in offered],
-            [len(prompts[b]) for b in asked],
-            asked,
-            loaded.device,
-        )
-        rows = torch.tensor(asked, device=loaded.device)
-        hidden_GLD = self._read(loaded, packed, batch.take(asked), regions_MND)
-        labels = [(c, t, token) for c in range(len(asked)) for t, token in enumerate(offered[c % len(offered)])]
-        of_N, at_N, token_N = torch.tensor(labels, device=loaded.device).T
-        starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
-        column_N = packed.column_BP[of_N, starts[rows[of_N]] + at_N]
-        log_N = score_tokens(loaded.core, hidden_GLD[packed.row_B[of_N], column_N], token_N)
-        return log_N.new_zeros(len(asked)).index_add(0, of_N, log_N).view(len(prompts), len(offered))
+        packed = self._pack(batch, prompts, [[0]] * len(prompts))
+        cache = DynamicCache()
+        hidden_GLD = self._read(loaded, packed, batch, regions_MND, cache)
+        ids = {text: self.answer_ids(loaded, text) for text in {text for texts in candidates for text in texts}}
+        offered = [[ids[text] for text in texts] for texts in candidates]
+        return self.decoder.weigh(loaded.core, packed, hidden_GLD, list(map(len, prompts)), cache, offered)
 
     def generate(
         self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, LogitsProcessor, LogitsProcessorList
 
 from residency.config import Part
 from residency.errors import UserError
@@ -37,6 +37,18 @@ SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
 """Model types for which a test holds that candidates scored behind one reading of the prompt score as each alone."""
 SCORED_ROWS = 64
 """The most candidates that are scored at a time."""
+
+
+class Listener(LogitsProcessor):
+    """Keeps the likeliest token's log-likelihood (B,) of each step; the logits themselves would fill the memory."""
+
+    def __init__(self) -> None:
+        self.logs: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores as they are."""
+        self.logs.append(scores.float().log_softmax(-1).amax(-1))
+        return scores
 
 
 class Chat:
@@ -135,15 +147,25 @@ class Chat:
         weights_BT1 = mask_BT.unsqueeze(-1).to(words_BTD.dtype)
         return words_BTD, (words_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
 
-    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
-        """Return log-likelihoods (B, K): where that is proved, a prompt is read once for all its candidates."""
-        ids_KT, mask_KT = self._answers(loaded, candidates)
-        labels_KT = ids_KT.masked_fill(mask_KT == 0, IGNORED)
-        step = max(1, SCORED_ROWS // len(candidates))
-        rows = range(len(batch.prompt_BS))
-        parts = [batch.take(rows[first : first + step]) for first in rows[::step]]
+    def score(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[Sequence[str]]
+    ) -> list[torch.Tensor]:
+        """Return each sample's log-likelihoods (K,): where proved, a prompt is read once for all its candidates."""
+        rows_of: dict[tuple[str, ...], list[int]] = {}
+        for row, texts in enumerate(candidates):
+            rows_of.setdefault(tuple(texts), []).append(row)
         score_part = self._score_behind if self.shares else self._score_apart
-        return torch.cat([score_part(loaded, part, regions_MND, ids_KT, labels_KT) for part in parts])
+        told: dict[int, torch.Tensor] = {}
+        for texts, rows in rows_of.items():
+            ids_KT, mask_KT = self._answers(loaded, texts)
+            labels_KT = ids_KT.masked_fill(mask_KT == 0, IGNORED)
+            step = max(1, SCORED_ROWS // len(texts))
+            for first in range(0, len(rows), step):
+                part = rows[first : first + step]
+                told |= dict(
+                    zip(part, score_part(loaded, batch.take(part), regions_MND, ids_KT, labels_KT), strict=True)
+                )
+        return [told[row] for row in range(len(candidates))]
 
     def _score_apart(
         self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, ids_KT: torch.Tensor, labels_KT: torch.Tensor
@@ -186,6 +208,7 @@ class Chat:
         """Answer greedily, whatever sampling or penalties the checkpoint's own generation settings name."""
         tokenizer, own = loaded.processor.tokenizer, loaded.core.generation_config.eos_token_id
         ends = sorted({tokenizer.eos_token_id, *([own] if isinstance(own, int) else own or [])})
+        heard = Listener()
         made = loaded.core.generate(
             **self._inputs(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B]),
             max_new_tokens=max_new_tokens,
@@ -195,11 +218,10 @@ class Chat:
             do_sample=False,
             repetition_penalty=1.0,
             no_repeat_ngram_size=0,
-            output_logits=True,
-            return_dict_in_generate=True,
+            logits_processor=LogitsProcessorList([heard]),
         )
-        ids_BT = made.sequences[:, batch.prompt_BS.shape[1] :]
-        log_BT = torch.stack(made.logits, 1).float().log_softmax(-1).gather(-1, ids_BT.unsqueeze(-1)).squeeze(-1)
+        ids_BT = made[:, batch.prompt_BS.shape[1] :]
+        log_BT = torch.stack(heard.logs, 1)
         ended_BT = torch.isin(ids_BT, torch.tensor(ends, device=ids_BT.device)).long()
         kept_BT = (ended_BT.cumsum(1) - ended_BT == 0).float()
         means = ((log_BT * kept_BT).sum(1) / kept_BT.sum(1)).exp()

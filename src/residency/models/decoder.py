@@ -4,13 +4,14 @@ An image's places hold negative codes among the token ids: -1 is the model's lea
 the image's region k. So a prompt says by itself which regions it reads, and one that lost some cannot go unnoticed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from residency.losses import IGNORED
-from residency.models.packed import PADDING, Packed, Places, allow_attention, to_bias
+from residency.models.packed import PADDING, Packed, Places, allow_attention, lay_twigs, to_bias
 
 LINE_BREAK, FIRST_REGION = -1, -2
 SCORED_AT_ONCE = 1024
@@ -19,10 +20,12 @@ SCORED_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Decoder:
-    """How a decoder reads rows: what its first position is called, and whether the trunk is seen whole (prefix-LM)."""
+    """How a decoder reads rows: what its first position is called, whether the trunk is seen whole (prefix-LM), and
+    about how many tokens of candidates a row reads in one pass."""
 
     first_position: int = 0
     whole_trunk: bool = False
+    columns: int = 512
 
     def read(
         self, core: Any, embeds_GLD: torch.Tensor, queries: Places, keys: Places, cache: Any = None
@@ -46,10 +49,12 @@ class Decoder:
         cache: Any,
         ends: torch.Tensor,
         max_new_tokens: int,
+        forced: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the likeliest next tokens (B, T), -100 behind an end token, and their log-likelihoods.
 
         All of a row's branches go on side by side over the one cache that read the prompts, of `lengths_B` tokens.
+        `forced` is said first, where the checkpoint wants it.
         """
         row_B, slot_B, places = packed.row_B, packed.branch_B - 1, packed.places
         state_BD = hidden_GLD[row_B, packed.column_BP.gather(1, lengths_B.unsqueeze(1) - 1).squeeze(1)]
@@ -57,7 +62,9 @@ class Decoder:
         ended_B = torch.zeros_like(row_B, dtype=torch.bool)
         tokens, logs = [], []
         for step in range(max_new_tokens):
-            log_B, token_B = project_states(core, state_BD).float().log_softmax(-1).max(-1)
+            logits_BV = project_states(core, state_BD).float()
+            token_B = logits_BV.argmax(-1) if step or forced is None else torch.full_like(row_B, forced)
+            log_B = logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - logits_BV.logsumexp(-1)
             tokens.append(token_B.masked_fill(ended_B, IGNORED))
             logs.append(log_B)
             ended_B = ended_B | torch.isin(token_B, ends)
@@ -67,10 +74,37 @@ class Decoder:
             branch_GQ = row_B.new_full(shape, PADDING)
             ids_GQ[row_B, slot_B], position_GQ[row_B, slot_B] = token_B, lengths_B + step
             branch_GQ[row_B, slot_B] = packed.branch_B
-            new = Places(branch_GQ, position_GQ)
+            new = Places(branch_GQ, position_GQ, torch.zeros_like(branch_GQ))
             places = places.join(new)
             state_BD = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row_B, slot_B]
         return torch.stack(tokens, 1), torch.stack(logs, 1)
+
+    def weigh(
+        self,
+        core: Any,
+        packed: Packed,
+        hidden_GLD: torch.Tensor,
+        lengths: Sequence[int],
+        cache: Any,
+        offered: Sequence[Sequence[Sequence[int]]],
+    ) -> list[torch.Tensor]:
+        """Return the log-likelihoods (K,) in nats of the answers offered to each sequence.
+
+        All are read behind the one cache that read the prompts, of `lengths` tokens; it is left as it was.
+        """
+        owners = [b for b, answers in enumerate(offered) for _ in answers]
+        twigs = [answer for answers in offered for answer in answers]
+        ends_B = torch.tensor(lengths, device=hidden_GLD.device).unsqueeze(1) - 1
+        state_BD = hidden_GLD[packed.row_B, packed.column_BP.gather(1, ends_B).squeeze(1)]
+        log_BV = project_states(core, state_BD).float().log_softmax(-1)
+        told_C = log_BV[owners, [answer[0] for answer in twigs]]
+        for laid in lay_twigs(packed, twigs, owners, lengths, self.columns):
+            embeds_GQD = core.get_input_embeddings()(laid.ids_GQ)
+            hidden_GQD = self.read(core, embeds_GQD, laid.places, packed.places.join(laid.places), cache)
+            log_N = score_tokens(core, hidden_GQD[laid.row_N, laid.column_N], laid.next_N)
+            told_C = told_C.index_add(0, laid.twig_N, log_N)
+            cache.crop(-laid.ids_GQ.shape[1])
+        return list(torch.split(told_C, [len(answers) for answers in offered]))
 
     def _masks(self, config: Any, queries: Places, keys: Places, dtype: torch.dtype) -> Any:
         """Return the mask to add to attention scores, by kind of layer where some have a sliding window (Gemma 2)."""

@@ -143,8 +143,10 @@ class Family(Protocol):
     def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return word embeddings (B, T, D) and their masked mean (B, D), with no image in the sequence."""
 
-    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
-        """Return log-likelihoods (B, K) in nats of each candidate answer, end token included."""
+    def score(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[Sequence[str]]
+    ) -> list[torch.Tensor]:
+        """Return log-likelihoods (K,) in nats of the answers offered to each sample, end token included."""
 
     def generate(
         self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
-from transformers.modeling_outputs import BaseModelOutput
 
 from residency.config import Part
 from residency.errors import UserError
@@ -21,6 +20,7 @@ from residency.models.family import (
     read_images,
     render_prompt,
 )
+from residency.models.seq2seq import cross_decoder
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
@@ -84,9 +84,7 @@ class Florence2:
         tokenizer = loaded.processor.tokenizer
         prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
         begin = [tokenizer.image_token_id] * loaded.processor.num_image_tokens + loaded.soft_ids
-        prompt_BS, mask_BS = _padded(
-            [begin + ids for ids in _token_ids(tokenizer, prompts)], tokenizer.pad_token_id
-        )
+        prompt_BS, mask_BS = _padded([begin + ids for ids in _token_ids(tokenizer, prompts)], tokenizer.pad_token_id)
         limit = loaded.core.config.text_config.max_position_embeddings
         if prompt_BS.shape[1] > limit:
             raise UserError(
@@ -152,56 +150,33 @@ class Florence2:
         weights_BT1 = mask_BT.unsqueeze(-1).to(words_BTD.dtype)
         return words_BTD, (words_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
 
-    def score(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[str]) -> torch.Tensor:
-        """Return log-likelihoods (B, K): the prompt is read once, its keys and values serve every candidate."""
-        states_BSD = self._read_prompt(loaded, batch, regions_MND)
-        tokenizer, decoder = loaded.processor.tokenizer, loaded.core.model.language_model.decoder
-        labels_KT, _ = _padded(_token_ids(tokenizer, candidates), IGNORED)
-        labels_KT = labels_KT.to(loaded.device)
-        B, (K, T) = len(states_BSD), labels_KT.shape
-        start = decoder(
-            input_ids=self._shifted(loaded, labels_KT[:1, :1]).expand(B, 1),
-            encoder_hidden_states=states_BSD,
-            encoder_attention_mask=batch.prompt_mask_BS,
-            use_cache=True,
-        )
-        start.past_key_values.batch_repeat_interleave(K)
-        rest = decoder(
-            input_ids=self._shifted(loaded, labels_KT)[:, 1:].repeat(B, 1),
-            encoder_hidden_states=states_BSD.repeat_interleave(K, 0),
-            encoder_attention_mask=batch.prompt_mask_BS.repeat_interleave(K, 0),
-            past_key_values=start.past_key_values,
-            use_cache=True,
-        )
-        first = start.last_hidden_state.repeat_interleave(K, 0)
-        logits = loaded.core.lm_head(torch.cat([first, rest.last_hidden_state], 1)).float()
-        losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels_KT.repeat(B, 1).flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return -losses.view(B, K, T).sum(-1)
+    def score(
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[Sequence[str]]
+    ) -> list[torch.Tensor]:
+        """Return each sample's log-likelihoods (K,): a prompt's keys and values serve all its candidates."""
+        core, mask_BS = loaded.core, batch.prompt_mask_BS
+        decoder = cross_decoder(core, self._read_prompt(loaded, batch, regions_MND), mask_BS)
+        packed, hidden_B1D, cache = decoder.begin(core)
+        texts = list(dict.fromkeys(text for texts in candidates for text in texts))
+        ids = dict(zip(texts, _token_ids(loaded.processor.tokenizer, texts), strict=True))
+        offered = [[ids[text] for text in texts] for texts in candidates]
+        return decoder.weigh(core, packed, hidden_B1D, [1] * len(offered), cache, offered)
 
     def generate(
         self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
     ) -> list[Answered]:
         """Answer greedily, whatever beams or penalties the checkpoint's own generation settings name."""
-        states_BSD = self._read_prompt(loaded, batch, regions_MND)
-        made = loaded.core.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states_BSD),
-            attention_mask=batch.prompt_mask_BS,
-            max_new_tokens=max_new_tokens,
-            num_beams=1,
-            do_sample=False,
-            no_repeat_ngram_size=0,
-            early_stopping=False,
-            output_logits=True,
-            return_dict_in_generate=True,
+        core, tokenizer = loaded.core, loaded.processor.tokenizer
+        decoder = cross_decoder(core, self._read_prompt(loaded, batch, regions_MND), batch.prompt_mask_BS)
+        packed, hidden_B1D, cache = decoder.begin(core)
+        end = torch.tensor([tokenizer.eos_token_id], device=loaded.device)
+        forced = core.generation_config.forced_bos_token_id
+        token_BT, log_BT = decoder.go_on(
+            core, packed, hidden_B1D, torch.ones_like(packed.row_B), cache, end, max_new_tokens, forced
         )
-        ids_BT = made.sequences[:, 1:]
-        tokenizer = loaded.processor.tokenizer
-        log_BT = torch.stack(made.logits, 1).float().log_softmax(-1).gather(-1, ids_BT.unsqueeze(-1)).squeeze(-1)
-        kept_BT = (ids_BT != tokenizer.pad_token_id).float()
-        means = ((log_BT * kept_BT).sum(1) / kept_BT.sum(1).clamp(min=1)).exp()
-        texts = [_decode_answer(tokenizer, ids) for ids in ids_BT]
+        made_BT = (token_BT != IGNORED).float()
+        means = ((log_BT * made_BT).sum(1) / made_BT.sum(1)).exp()
+        texts = [_decode_answer(tokenizer, ids) for ids in token_BT]
         return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
 
     def read_answer(self, text: str) -> str:
@@ -266,6 +241,7 @@ def _padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[torch.Tensor, 
 
 def _decode_answer(tokenizer: object, ids_T: torch.Tensor) -> str:
     """Decode up to the end token; location tokens are kept, they are part of the answer."""
-    control = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}  # type: ignore[attr-defined]
+    named = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id  # type: ignore[attr-defined]
+    control = {IGNORED, *named}
     kept = [int(token) for token in ids_T if int(token) not in control]
     return str(tokenizer.decode(kept, skip_special_tokens=False)).strip()  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """A checkpoint's files in, a transformers model in memory out: at 32 or 16 bits, some parts' linear layers at 4."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -31,6 +30,10 @@ def load_weights(model_class: Any, spec: ModelSpec, parts: Mapping[Part, str]) -
     if missing := sorted(told["missing_keys"]):
         found = f"{len(missing)} of its weights are in no file: {', '.join(missing[:3])}"
         raise UserError(f"the model {spec.source} is not whole", found=found, do="fetch it again")
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # Left on, the first answer would pack 4-bit weights for a product through which no gradient comes back.
+            module.support_avx512bf16_for_cpu = False
     return model
 
 
@@ -74,7 +77,6 @@ def _quantization(model_class: Any, spec: ModelSpec, parts: Mapping[Part, str]) 
     """Return the settings of QLoRA (Dettmers 2023, arXiv 2305.14314): NormalFloat at 4 bits, scales quantized too."""
     if find_spec("bitsandbytes") is None:
         raise MissingExtra("bitsandbytes", "qlora")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it reports kernels that it does without
     with torch.device("meta"):
         skeleton = getattr(model_class, "from_config", model_class)(AutoConfig.from_pretrained(spec.source))
     linear = [name for name, module in skeleton.named_modules() if isinstance(module, nn.Linear)]

@@ -94,6 +94,7 @@ def test_a_run_leaves_every_file_of_the_flow(unbroken: Path) -> None:
         "trainable",
         "reach",
         "overfit",
+        "moved",
         "prompt-leak",
     }
     assert all(check["passed"] for check in preflight["checks"])

@@ -1,14 +1,17 @@
 """A recipe and its dataset in, the samples of one fold out, each proved usable before anything is trained or asked."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from residency.config import Recipe
+from residency.data.audit import find_leaks
 from residency.data.dataset import Dataset
 from residency.data.present import find_absent
 from residency.errors import CheckFailed, UserError
+from residency.files import sha256_file
 from residency.models.family import find_unfilled
-from residency.types import SPLITS, Questionnaire, Sample
+from residency.types import SPLITS, Questionnaire, Sample, SplitName
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int, *, sealed: bool
     Raises:
         UserError: a split is empty (validation may be, if the fold names no group for it), or the dataset lacks a
             fold, or a question of the recipe.
-        CheckFailed: images that are missing, changed or unreadable; prompts that cannot be filled. All of them.
+        CheckFailed: images that are missing, changed or unreadable; prompts that cannot be filled; groups or images
+            that stand in two splits. All of them.
     """
     names = [name for name in SPLITS if not (sealed and name == "test")]
     splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in names}
@@ -47,6 +51,7 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int, *, sealed: bool
             do="annotate more groups, or draw the splits anew: residency ingest ... --seed N (or --resplit)",
         )
     require_ready(recipe, [sample for samples in splits.values() for sample in samples])
+    require_apart(recipe, dataset, fold, splits)
     train, val, test = (tuple(splits.get(name, ())) for name in SPLITS)
     return Material(train, val, test, dataset.questionnaire)
 
@@ -68,6 +73,31 @@ def select_samples(recipe: Recipe, dataset: Dataset, samples: Sequence[Sample]) 
             )
         samples = [sample for sample in samples if sample.question in recipe.questions]
     return [sample.model_copy(update={"image": str(dataset.image_path(sample).resolve())}) for sample in samples]
+
+
+def require_apart(recipe: Recipe, dataset: Dataset, fold: int, splits: Mapping[SplitName, Sequence[Sample]]) -> None:
+    """Make sure that nothing a model trains on is examined: no group, image or file's content in two splits.
+
+    Splits may come from elsewhere (VQA-RAD's published test images all stand in its train split). Patients, where
+    they are known beside the groups, count too, unless the recipe accepts `group-by-image`.
+
+    Raises:
+        CheckFailed: `apart`, with everything that stands in two splits.
+    """
+    images = {sample.image: sample.sha256 for samples in splits.values() for sample in samples}
+    hashes = {image: digest or sha256_file(Path(image)) for image, digest in images.items()}
+    seen = tuple(
+        sample.model_copy(update={"sha256": hashes[sample.image]}) for samples in splits.values() for sample in samples
+    )
+    one = dataset.require_splits().model_copy(update={"folds": (dataset.require_fold(fold),)})
+    accepted = ("leak-patient", "leak-study") if "group-by-image" in recipe.accept else ()
+    leaks = [leak for leak in find_leaks(replace(dataset, samples=seen, splits=one), ()) if leak.kind not in accepted]
+    if leaks:
+        raise CheckFailed(
+            "apart",
+            leaks,
+            do="draw the splits anew, so that no group and no picture stands in two: residency ingest ... --resplit",
+        )
 
 
 def require_ready(recipe: Recipe, samples: Iterable[Sample]) -> None:

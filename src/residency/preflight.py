@@ -1,10 +1,9 @@
 """What is proved about a run before its first step: model, samples and recipe in, named checks with evidence out."""
 
 import copy
-import re
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
 
@@ -16,15 +15,15 @@ from residency.config import Recipe
 from residency.contrast import find_contrast_faults
 from residency.data.dataset import hash_dataset
 from residency.errors import CheckFailed
+from residency.leak import find_prompt_leak
 from residency.losses import IGNORED, caption_loss
 from residency.material import Material
 from residency.models.adapt import count_parameters
-from residency.models.family import PARTS, Batch, render_prompt
+from residency.models.family import PARTS, Batch, part_of, render_prompt
 from residency.models.registry import Opened
-from residency.types import Answer, Problem, Quantity, Record, Sample
+from residency.types import Problem, Record, Sample
 
 OVERFIT_SAMPLES, OVERFIT_STEPS, OVERFIT_RATE = 8, 12, 1e-3
-LEAK_MARGIN = 0.05
 
 
 class Check(Record):
@@ -60,7 +59,7 @@ def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: 
         masked,
         _check_trainable(parameters),
         _check_reach(opened, train),
-        _check_overfit(opened, batch),
+        *_check_overfit(opened, batch),
         Check(
             name="prompt-leak",
             passed=not leaks or accepted,
@@ -118,79 +117,6 @@ def prompt_columns(template: str) -> tuple[str, ...]:
     return tuple(sorted(names - {"prefix"}))
 
 
-def find_prompt_leak(
-    template: str, train: Sequence[Sample], val: Sequence[Sample]
-) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Ask of each question whether a bag of words over the prompt alone beats the majority answer on validation.
-
-    Accuracy for answers in words; for numbers, one minus the error relative to always answering the median. Returns
-    the two figures by question, and a sentence for each question where the words win by more than `LEAK_MARGIN`.
-    """
-    figures: dict[str, dict[str, float]] = {}
-    leaks = []
-    for id in dict.fromkeys(sample.question or "" for sample in train):
-        seen = [sample for sample in train if (sample.question or "") == id]
-        held = [sample for sample in val if (sample.question or "") == id]
-        prompts = [render_prompt(template, sample) for sample in seen]
-        if len(held) == 0 or len(set(prompts)) < 2:
-            continue
-        majority, words = _leak_figures(prompts, seen, [render_prompt(template, sample) for sample in held], held)
-        figures[id or "all"] = {"majority": majority, "words": words}
-        if words > majority + LEAK_MARGIN:
-            leaks.append(f"{id or 'all'}: the prompt's words alone reach {words:.2f}, the majority {majority:.2f}")
-    return figures, leaks
-
-
-def _leak_figures(
-    prompts: Sequence[str], seen: Sequence[Sample], held_prompts: Sequence[str], held: Sequence[Sample]
-) -> tuple[float, float]:
-    """Return what the majority and what the prompt's words reach on the held samples."""
-    if all(isinstance(sample.answer, Quantity) for sample in (*seen, *held)):
-        return 0.0, _reduced_error(prompts, seen, held_prompts, held)
-    labels, truths = [_label(sample) for sample in seen], [_label(sample) for sample in held]
-    majority = max(sorted(set(labels)), key=labels.count)
-    share = float(np.mean([truth == majority for truth in truths]))
-    if len(set(labels)) < 2:
-        return share, share
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    bag = CountVectorizer(token_pattern=r"(?u)\S+", binary=True)
-    words = LogisticRegression(max_iter=500).fit(bag.fit_transform(prompts), labels)
-    guesses = words.predict(bag.transform(held_prompts))
-    return share, float(np.mean([guess == truth for guess, truth in zip(guesses, truths, strict=True)]))
-
-
-def _reduced_error(
-    prompts: Sequence[str], seen: Sequence[Sample], held_prompts: Sequence[str], held: Sequence[Sample]
-) -> float:
-    """Return by what share ridge on a prompt's first number lowers the error of always answering the median."""
-    from sklearn.linear_model import Ridge
-
-    known, truth = (np.array([_number(sample.answer) for sample in samples]) for samples in (seen, held))
-    floor = np.abs(truth - np.median(known)).mean()
-    if not floor:
-        return 0.0
-    guessed = Ridge().fit(_first_numbers(prompts), known).predict(_first_numbers(held_prompts))
-    return float(1 - np.abs(truth - guessed).mean() / floor)
-
-
-def _first_numbers(texts: Sequence[str]) -> np.ndarray:
-    """Return the first number x of each text as [x, x^2, 1/x]: shape (N, 3)."""
-    found = [re.search(r"\d+(?:\.\d+)?", text) for text in texts]
-    values = np.array([[float(match[0]) if match else 0.0] for match in found])
-    return np.hstack([values, values**2, 1 / (values + 1e-6)])
-
-
-def _number(answer: Answer | None) -> float:
-    assert isinstance(answer, Quantity)
-    return answer.value
-
-
-def _label(sample: Sample) -> str:
-    return " | ".join(sample.answer) if isinstance(sample.answer, tuple) else str(sample.answer or sample.suffix)
-
-
 def _decode_labels(opened: Opened, samples: Sequence[Sample], batch: Batch) -> tuple[tuple[dict[str, str], ...], Check]:
     """Decode what the loss counts, and compare it with the answers."""
     assert batch.labels_BT is not None
@@ -205,7 +131,8 @@ def _decode_labels(opened: Opened, samples: Sequence[Sample], batch: Batch) -> t
         stripped = opened.family.read_answer(plain.strip())
         expected_ids = tokenizer(sample.suffix or "", add_special_tokens=False)["input_ids"]
         expected = tokenizer.decode([t for t in expected_ids if t not in tokenizer.all_special_ids]).strip()
-        if stripped != expected or int(counted[-1]) != tokenizer.eos_token_id:
+        ends = (counted == tokenizer.eos_token_id).nonzero().flatten().tolist()  # padding may be that token, too
+        if stripped != expected or ends != [len(counted) - 1]:
             wrong.append(sample.id)
     detail = f"not the answer in {wrong}" if wrong else f"the answer and its end token, in {len(rows)} of {len(rows)}"
     return tuple(rows), Check(name="labels", passed=not wrong, detail=detail)
@@ -248,11 +175,12 @@ def _check_reach(opened: Opened, samples: Sequence[Sample]) -> Check:
     )
 
 
-def _check_overfit(opened: Opened, batch: Batch) -> Check:
-    """Train on one batch for a few steps, see whether the loss falls, and put every weight back."""
+def _check_overfit(opened: Opened, batch: Batch) -> tuple[Check, Check]:
+    """Train on one batch for a few steps: does the loss fall, does what is frozen stay? Every weight is put back."""
     model = opened.loaded.model
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = copy.deepcopy([parameter.data for parameter in trained])
+    sums = _sum_tensors(model)
     optimizer = torch.optim.AdamW(trained, lr=OVERFIT_RATE, weight_decay=0.0)
     model.eval()  # no dropout: the fall is the optimizer's, not the noise's
     losses = []
@@ -265,12 +193,36 @@ def _check_overfit(opened: Opened, batch: Batch) -> Check:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
+    moved = _check_moved(opened, sums)
     for parameter, data in zip(trained, before, strict=True):
         parameter.data.copy_(data)
         parameter.grad = None
     low = min(losses[1:])
     detail = f"loss on one batch {losses[0]:.3f} -> {low:.3f} nats a token in {OVERFIT_STEPS} steps"
-    return Check(name="overfit", passed=low < losses[0] or losses[0] < 1e-3, detail=detail)
+    return Check(name="overfit", passed=low < losses[0] or losses[0] < 1e-3, detail=detail), moved
+
+
+def _check_moved(opened: Opened, before: Mapping[str, float]) -> Check:
+    """Compare weights, not flags: what is frozen has stayed, and of each part that trains something has moved."""
+    model = opened.loaded.model
+    moved = {name for name, total in _sum_tensors(model).items() if total != before[name]}
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    faults = [f"frozen, but it moved: {name}" for name in sorted(moved - trained)]
+    faults += [] if trained & moved else ["nothing that trains has moved"]
+    counts = []
+    for part in PARTS:
+        within = {name for name in trained if part_of(opened.family, name) == part}
+        counts += [f"{part} {len(within & moved)} of {len(within)}"] if within else []
+        faults += [f"{part} trains, but none of its weights moved"] if within and not within & moved else []
+    told = f"{len(moved)} of {len(before)} tensors moved, none unplanned: {', '.join(counts) or 'none within a part'}"
+    return Check(name="moved", passed=not faults, detail="; ".join(faults[:5]) or told)
+
+
+@torch.no_grad()
+def _sum_tensors(model: torch.nn.Module) -> dict[str, float]:
+    """Return the sum of every parameter and buffer (running statistics move, too), by name: a print of its content."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: float(tensor.sum(dtype=torch.float64)) for name, tensor in tensors.items()}
 
 
 def _check_contrastive(opened: Opened, recipe: Recipe, train: Sequence[Sample], batch: Batch) -> Check:

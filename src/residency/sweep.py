@@ -197,7 +197,8 @@ def _train_one(
 def read_validation(chosen: dict[str, Any], run: Path) -> Combination:
     """Return a trained run's best validation, the earliest of equals: that of the weights it kept."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    best = max((line for line in lines if "val_score" in line), key=lambda line: line["val_score"], default={})
+    scored = [line for line in lines if "val_score" in line]
+    best: dict[str, Any] = max(scored, key=lambda line: line["val_score"], default={})
     mark = "val_score_"
     return Combination(
         settings=chosen,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 
@@ -16,7 +16,7 @@ from residency.errors import UserError
 from residency.models.family import PARTS, Family, Loaded, part_of
 from residency.models.patterns import suggest, trained_modules
 from residency.models.soft import add_soft_prompt, embed_soft_ids
-from residency.models.weights import count_numbers, is_quantized, widen_modules
+from residency.models.weights import count_numbers, is_quantized, widen_copies
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,6 @@ def apply_plan(loaded: Loaded, plan: Plan, tune: Tune, seed: int) -> None:
     if plan.soft_tokens:
         add_soft_prompt(loaded, plan.soft_tokens)
         return
-    widen_modules(loaded.model, plan.trained, loaded.spec.dtype)
     config = LoraConfig(
         r=lora.rank if lora else 1,
         lora_alpha=lora.alpha if lora else 1,
@@ -104,14 +103,15 @@ def apply_plan(loaded: Loaded, plan: Plan, tune: Tune, seed: int) -> None:
         modules_to_save=list(plan.trained) or None,
     )
     loaded.model = get_peft_model(loaded.model, config)
+    widen_copies(loaded.model, loaded.spec.dtype)
 
 
 def attach_adapter(loaded: Loaded, folder: Path) -> None:
     """Wrap a base model with an adapter from a run's folder, to answer with."""
-    config = PeftConfig.from_pretrained(str(folder))
-    widen_modules(loaded.model, getattr(config, "modules_to_save", None) or (), loaded.spec.dtype)
-    loaded.model = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
-    if config.is_prompt_learning:
+    loaded.model = model = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+    if widen_copies(model, loaded.spec.dtype):
+        set_peft_model_state_dict(model, load_peft_weights(str(folder), str(loaded.device)))  # what 16 bits cut off
+    if model.active_peft_config.is_prompt_learning:
         embed_soft_ids(loaded)
 
 

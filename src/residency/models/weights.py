@@ -1,11 +1,13 @@
 """A checkpoint's files in, a transformers model in memory out: at 32 or 16 bits, some parts' linear layers at 4."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from torch.utils._pytree import tree_map_only
 from transformers import AutoConfig, BitsAndBytesConfig
@@ -37,17 +39,20 @@ def load_weights(model_class: Any, spec: ModelSpec, parts: Mapping[Part, str]) -
     return model
 
 
-def widen_modules(model: nn.Module, names: Iterable[str], dtype: torch.dtype) -> None:
-    """Keep modules in fp32 within a model of `dtype`: they read in fp32 and hand on what the model reads.
+def widen_copies(model: PeftModel, dtype: torch.dtype) -> bool:
+    """Keep PEFT's copies of modules, which are trained in full, in fp32 within a model of `dtype`.
 
-    Small steps would vanish in 16-bit weights, so what is trained in full needs it.
+    Small steps would vanish in 16-bit weights. The copies read in fp32 and hand on what the model reads. Returns
+    whether anything was changed.
     """
-    if dtype == torch.float32:
-        return
-    for name in names:
-        module = model.get_submodule(name).float()
-        module.register_forward_pre_hook(partial(_cast_inputs, dtype=torch.float32), with_kwargs=True)
-        module.register_forward_hook(partial(_cast_output, dtype=dtype))
+    wrappers = [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
+    if dtype == torch.float32 or not wrappers:
+        return False
+    for wrapper in wrappers:
+        copy = wrapper.modules_to_save["default"].float()
+        copy.register_forward_pre_hook(partial(_cast_inputs, dtype=torch.float32), with_kwargs=True)
+        copy.register_forward_hook(partial(_cast_output, dtype=dtype))
+    return True
 
 
 def is_quantized(module: nn.Module) -> bool:

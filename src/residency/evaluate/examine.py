@@ -7,6 +7,7 @@ from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
 from residency.evaluate.choice import class_rates, count_confusions
 from residency.evaluate.doubt import find_doubts
 from residency.evaluate.gather import Answered, gather_answers
+from residency.evaluate.heading import name_question
 from residency.evaluate.mark import mark_answers
 from residency.evaluate.measure import tally_answers
 from residency.evaluate.metric import Metric, Tally
@@ -15,7 +16,7 @@ from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
 from residency.evaluate.records import ClassRate, Confusion, Examination, Mark, QuestionShown, SplitCount
 from residency.evaluate.verdict import judge_gains, tally_verdicts
 from residency.files import read_json, write_json, write_lines
-from residency.types import SPLITS, AnswerSpec, Question, Sample, Score, SplitName
+from residency.types import SPLITS, Question, Sample, Score, SplitName
 
 
 def evaluate_run(
@@ -161,7 +162,7 @@ def _show(answered: Answered) -> QuestionShown:
     return QuestionShown(
         id=spec.id,
         type=spec.type,
-        heading=_heading(spec),
+        heading=name_question(spec),
         wording=spec.wording if isinstance(spec, Question) else "",
         unit=metric.unit,
         metric=metric.name,
@@ -169,15 +170,6 @@ def _show(answered: Answered) -> QuestionShown:
         is_part=answered.is_part,
         median_error=median_error(answered.truths, answered.answers["own"]) if number else None,
     )
-
-
-def _heading(spec: AnswerSpec) -> str:
-    if not isinstance(spec, Question):
-        return spec.id.partition(".")[2] or spec.id
-    if spec.headings:
-        return spec.headings[0]
-    before, colon, _ = spec.wording.partition(":")
-    return before if colon and len(before) <= 60 else spec.wording[:60]
 
 
 def _confuse(answered: Answered, of: str = "own") -> Confusion:

@@ -32,12 +32,13 @@ def mark_answers(answered: Answered, of: str, texts: Mapping[str, str]) -> Itera
             truth=render_value(truth) or "none",
             answer=None if answer is None else render_value(answer) or "none",
             said=texts.get(sample.id, "") if answer is None else "",
-            credit=_credit(spec.type, truth, answer),
+            credit=credit_answer(spec.type, truth, answer),
             error=error,
         )
 
 
-def _credit(kind: str, truth: Answer, answer: Answer | None) -> float | None:
+def credit_answer(kind: str, truth: Answer, answer: Answer | None) -> float | None:
+    """Return how right an answer is, in [0, 1]: a set by F1, text by token F1, names 0 or 1 (None: a number)."""
     if kind == "number":
         return None
     if kind == "set":

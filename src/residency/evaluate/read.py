@@ -88,7 +88,7 @@ def run_folders(run: Path) -> list[Path]:
 
 
 def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None, data: Path | None) -> Evidence:
-    dataset = _find_dataset(folder, recipe, data)
+    dataset = find_dataset(folder, recipe, data)
     asked = recipe.questions if recipe else None
     known = {
         sample.id: sample
@@ -99,7 +99,7 @@ def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None,
     for file in files:
         for made in read_lines(file, Prediction):
             predictions.setdefault(made.mode, []).append(made)
-    _check_ids(predictions, known, files[0])
+    check_ids(predictions, known, files[0])
     predictions = _with_folds_of(dataset, predictions)
     folds = tuple(sorted({made.fold for found in predictions.values() for made in found}))
     samples = _expected(dataset, known, split, folds, predictions)
@@ -115,15 +115,25 @@ def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None,
         folds,
         samples,
         predictions,
-        _hash_evidence(dataset.folder, files, predictions, folder),
+        hash_evidence(dataset.folder, files, predictions, folder),
     )
 
 
-def _find_dataset(folder: Path, recipe: Recipe | None, data: Path | None) -> Dataset:
+def find_dataset(
+    folder: Path, recipe: Recipe | None, data: Path | None, loaded: dict[Path, Dataset] | None = None
+) -> Dataset:
+    """Return the dataset that a folder's predictions answer: the named one, else the recipe's; read once if `loaded`.
+
+    Raises:
+        UserError: there is none.
+    """
     tried = [data] if data else [recipe.data, folder / recipe.data] if recipe else []
+    known = {} if loaded is None else loaded
     for path in tried:
         if (path / "samples.jsonl").is_file():
-            return load_dataset(path)
+            if path.resolve() not in known:
+                known[path.resolve()] = load_dataset(path)
+            return known[path.resolve()]
     found = [str(path) for path in tried] or "no dataset named"
     raise UserError("the dataset that these predictions answer is not found", found=found, do="name it with --data")
 
@@ -158,7 +168,8 @@ def _expected(
     return tuple(sample for sample in known.values() if sample.id in made and sample.suffix is not None)
 
 
-def _check_ids(predictions: dict[str, list[Prediction]], known: dict[str, Sample], file: Path) -> None:
+def check_ids(predictions: dict[str, list[Prediction]], known: dict[str, Sample], file: Path) -> None:
+    """Raise CheckFailed where predictions are of unknown samples, or two are of one."""
     problems = []
     for mode, made in predictions.items():
         seen: set[str] = set()
@@ -184,7 +195,8 @@ def _majority(dataset: Dataset, samples: tuple[Sample, ...], split: str, folds: 
     return predict_majority(train, samples, dataset.questionnaire, named)
 
 
-def _hash_evidence(data: Path, files: list[Path], predictions: dict[str, list[Prediction]], run: Path) -> Hashes:
+def hash_evidence(data: Path, files: list[Path], predictions: dict[str, list[Prediction]], run: Path) -> Hashes:
+    """Return the hashes of all that scores are made from and with; prompts are those of `own`."""
     package = Path(__file__).parents[1]
     prompts = "\n".join(f"{made.id} {made.prompt_sha256}" for made in sorted(predictions.get("own", []), key=_by_id))
     return Hashes(

@@ -1,14 +1,13 @@
 """Values already computed in, inline SVG out: dot-and-interval strips and learning curves."""
 
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-INK, SOFT, MARK = "#1b2733", "#5b6b7b", "#0b5c8a"
+from residency.report.plots import MARK, SOFT, plot_svg
+
 STRIP_WIDTH, STRIP_HEIGHT, EDGE = 230, 18, 6
 MOST_POINTS = 400
 
@@ -58,14 +57,8 @@ def draw_curves(folds: Sequence[Sequence[dict[str, Any]]]) -> Markup | None:
     """Return the learning curves of a run's folds (lines of metrics.jsonl), or None where nothing was logged."""
     if not any("loss" in line or "val_loss" in line or "val_score" in line for fold in folds for line in fold):
         return None
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "curves",
-             "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "text.color": INK,
-             "xtick.color": INK, "ytick.color": INK, "axes.labelcolor": INK}  # fmt: skip
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(8.6, 2.7), layout="constrained")
+    def draw(figure: Any) -> None:
         losses, scores = figure.subplots(1, 2)
         for number, fold in enumerate(folds):
             first = number == 0
@@ -77,10 +70,8 @@ def draw_curves(folds: Sequence[Sequence[dict[str, Any]]]) -> Markup | None:
         for axes in (losses, scores):
             axes.xaxis.get_major_locator().set_params(integer=True)
         scores.set(xlabel="epoch", title="Validation score of generated answers", ylim=(0, 1))
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    return Markup(re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL))
+
+    return plot_svg(8.6, 2.7, "curves", draw)
 
 
 def _plot(axes: Any, lines: Sequence[dict[str, Any]], key: str, colour: str, label: str | None, **style: Any) -> None:

@@ -43,7 +43,9 @@ def ingest(
         str,
         typer.Option(help="What a split must not tear apart: column:NAME, pattern:REGEX, or image (accepts the risk)."),
     ],
-    sheet: Annotated[Path | None, typer.Option(help="Answers: .xlsx, .csv, .tsv, or .jsonl.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Answers: .xlsx, .csv, .tsv, .jsonl, or a published layout's file or folder.")
+    ] = None,
     questionnaire: Annotated[
         str | None, typer.Option(help="fetal8 or a YAML file; left out, a draft is written for you to edit.")
     ] = None,
@@ -55,6 +57,9 @@ def ingest(
         str, typer.Option(help="Layers of normalization that are applied; leave any out.")
     ] = "space,spelling,vocabulary",
     resplit: Annotated[bool, typer.Option("--resplit", help="Draw new splits though the data has its own.")] = False,
+    format: Annotated[
+        str, typer.Option(help="A published layout (docs/sources.md) such as vqa-rad; auto finds it out.")
+    ] = "auto",
     replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,6 +79,7 @@ def ingest(
         layers=_read_layers(layers),
         resplit=resplit,
         replace_old=replace,
+        format=format,
     )
     tell(summary, as_json)
 

@@ -13,9 +13,9 @@ from residency.data.frame import Frame, Gathered, check_grouping
 from residency.data.images import quiet_readers, reading_ahead
 from residency.data.index import index_images
 from residency.data.jsonl import read_samples
-from residency.data.material import Material, images_of, read_material, source_files
+from residency.data.material import Material, find_origin, read_material
 from residency.data.rows import read_tables
-from residency.data.settle import add_unannotated, given_splits, join_twins, settle_repeats
+from residency.data.settle import add_unannotated, find_overlap, given_splits, join_twins, settle_repeats
 from residency.data.split import RATIOS, make_splits
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed, UserError
@@ -25,7 +25,10 @@ from residency.types import Problem, Source
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What an ingest found and wrote; `columns` says what each column was taken for, `problems` what was left out."""
+    """What an ingest found and wrote; `columns` says what each column was taken for, `problems` what was left out.
+
+    `found` counts problems and flags by kind.
+    """
 
     out: Path
     samples: int
@@ -36,6 +39,7 @@ class IngestSummary:
     changes: int
     skipped_rows: int
     columns: tuple[str, ...]
+    found: dict[str, int]
     flags: tuple[Problem, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
@@ -57,6 +61,8 @@ def ingest(
     layers: Sequence[Layer] = LAYERS,
     resplit: bool = False,
     replace_old: bool = False,
+    format: str = "auto",
+    question: str | None = None,
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
 
@@ -73,6 +79,8 @@ def ingest(
         layers: of normalization: space, spelling, vocabulary.
         resplit: draw new splits though the data came with its own.
         replace_old: put the new dataset in the place of an older one.
+        format: a published layout by name (`data/sources/formats.py`), or `auto` to find it out.
+        question: what is asked of a table of labels, where it is not to be the default.
 
     Raises:
         UserError: a file or an argument that cannot be used.
@@ -80,10 +88,11 @@ def ingest(
     """
     check_grouping(group_by)
     _check_out(out, images, replace_old)
-    before = {path: sha256_file(path) for path in source_files(sheet, images)}
-    index = index_images(images_of(sheet, images))
+    origin = find_origin(sheet, images, format, question)
+    before = {path: sha256_file(path) for path in origin.place.files}
+    index = index_images(origin.place.images)
     with quiet_readers(), paused_collector(), reading_ahead(index.paths) as finish:
-        material = read_material(sheet, images, questionnaire, out)
+        material = read_material(origin, images, questionnaire, out)
         frame = Frame(index, material.questionnaire, group_by, out, tuple(layers))
         # Rows are read while the images are, each image taken for readable; lines tell boxes by an image's size.
         early = None if material.lines else _gather(material, frame)
@@ -94,6 +103,7 @@ def ingest(
             raise CheckFailed("ingest", gathered.problems, do="mend these, or leave their rows out with --skip-bad")
         named = [replace(image, name=frame.image_path(image.name)) for image in read]
         twins, samples = join_twins(gathered, named)
+        gathered.flags += find_overlap(gathered)
         if gathered.split_of and not resplit:
             splits = given_splits(samples, gathered, frame)
         else:
@@ -123,6 +133,7 @@ def _write(dataset: Dataset, gathered: Gathered, audit: Audit, replace_old: bool
         changes=len(gathered.changes),
         skipped_rows=gathered.bad_rows,
         columns=tuple(gathered.columns),
+        found=dict(Counter(problem.kind for problem in (*gathered.problems, *gathered.flags))),
         flags=tuple(gathered.flags),
         problems=tuple(gathered.problems),
         warnings=audit.warnings,
@@ -160,12 +171,13 @@ def _gather(material: Material, frame: Frame) -> Gathered:
     gathered.flags[:0] = material.flags
     gathered.problems[:0] = material.problems
     gathered.bad_rows += len(material.problems)
+    gathered.columns += material.taken
     read_samples(material.lines, frame, gathered)
     free = [
         question.id for question in frame.questionnaire.questions if question.type == "text" and not question.options
     ]
     settle_repeats(gathered, free if material.lines else ())
-    add_unannotated(gathered, frame)
+    add_unannotated(gathered, frame, expected=material.whole)
     return gathered
 
 

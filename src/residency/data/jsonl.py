@@ -7,13 +7,14 @@ questionnaire's wordings, or become questions of their own where there is no que
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from residency.data.columns import match_question
 from residency.data.frame import Frame, Gathered, check_grouping, folder_category, pattern_group
+from residency.data.lines import EACH_ASKS, Line
 from residency.data.normalize import answer_reader
+from residency.data.places import Places, settle_marks
 from residency.data.quantity import plain_text
 from residency.data.sheet import cell_text, decode_text, read_source
 from residency.data.wording import Lexicon, split_words
@@ -25,20 +26,6 @@ _OWN_QUESTIONS = 40
 """Up to this many different prefixes each become a question; more share one."""
 _FREE = "free"
 _ATTRIBUTES = ("patient", "study", "machine", "site", "age", "sex")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line: where it stands, its keys, and the split that its file names."""
-
-    source: Source
-    values: Mapping[str, object]
-    split: SplitName | None
-
-    def text(self, key: str) -> str:
-        """Return a value as plain text, '' where it is missing."""
-        value = self.values.get(key)
-        return plain_text(cell_text(value) if isinstance(value, str | int | float) else "")
 
 
 def read_jsonl(path: Path, split: SplitName | None = None) -> tuple[list[Line], list[Problem]]:
@@ -80,7 +67,7 @@ def questions_of(lines: Sequence[Line], given: Questionnaire | None) -> Question
         elif len(free) <= _OWN_QUESTIONS:
             id, wording = "-".join(split_words(prefix))[:48] or _FREE, prefix
         else:
-            id, wording = _FREE, "As each line asks."
+            id, wording = _FREE, EACH_ASKS
         if id not in known:
             made.setdefault(id, Question(id=id, type="text", wording=wording))
     if given:
@@ -102,7 +89,8 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
             continue
         group = _group(line, frame.group_by, image, problems)
         category = _category(line, image, frame, categories, problems)
-        answer, parts, suffix = _answer(line, question, frame, gathered, problems)
+        places = _places(line, frame, image, gathered)
+        answer, parts, suffix = _answer(line, question, frame, places, gathered, problems)
         if problems or group is None:
             gathered.problems += [p if p.source else p.model_copy(update={"source": line.source}) for p in problems]
             gathered.bad_rows += 1
@@ -122,7 +110,8 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
                 question=question.id,
                 answer=answer,
                 parts=parts,
-                boxes=_boxes(suffix or "", frame.images[image].size) if question.id == "od" else (),
+                boxes=places.boxes or (_boxes(suffix or "", frame.images[image].size) if question.id == "od" else ()),
+                outlines=places.outlines,
                 annotator=line.text("annotator") or None,
                 attributes={key: line.text(key) for key in _ATTRIBUTES if line.text(key)},
                 columns={
@@ -149,8 +138,10 @@ def _image(line: Line, frame: Frame, gathered: Gathered, problems: list[Problem]
 
 def _question(line: Line, questionnaire: Questionnaire, problems: list[Problem]) -> Question | None:
     prefix = line.text("prefix")
-    token = _TOKEN.match(prefix)
     ids = {question.id: question for question in questionnaire.questions}
+    if line.question:
+        return ids[line.question]
+    token = _TOKEN.match(prefix)
     found = ids.get(token[1].lower()) if token else match_question(prefix, questionnaire.questions)
     found = found or ids.get(_FREE)
     if found is None:
@@ -188,11 +179,21 @@ def _category(line: Line, image: str, frame: Frame, categories: Lexicon, problem
     return found.name if found else None
 
 
+def _places(line: Line, frame: Frame, image: str, gathered: Gathered) -> Places:
+    """Return the line's marks as valid boxes and outlines; each invalid one is a problem, and left out by itself."""
+    if line.marks is None:
+        return Places()
+    places = settle_marks(line.marks, frame.images[image].size)
+    gathered.problems += places.problems
+    gathered.bad_rows += len(places.problems)
+    return places
+
+
 def _answer(
-    line: Line, question: Question, frame: Frame, gathered: Gathered, problems: list[Problem]
+    line: Line, question: Question, frame: Frame, places: Places, gathered: Gathered, problems: list[Problem]
 ) -> tuple[Answer | None, dict[str, Answer], str | None]:
     """Return the canonical answer, its parts and the text to train on; a closed question's text is normalized."""
-    written = line.values.get("suffix")
+    written = line.values.get("suffix", places.text)
     if written is None or (isinstance(written, str) and not written.strip()):
         return None, {}, None
     if isinstance(written, dict | list):

@@ -1,12 +1,14 @@
 """The user's paths in, what lies there out: tables or lines, and the questions that are asked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from residency.data.draft import draft_questionnaire
-from residency.data.jsonl import Line, questions_of, read_jsonl
+from residency.data.jsonl import questions_of, read_jsonl
+from residency.data.lines import Line, Place, Reading
 from residency.data.reports import image_folder, is_report_folder, list_lines, read_reports
 from residency.data.sheet import Table, read_sheet, read_source
+from residency.data.sources.formats import FORMATS, find_format, list_formats
 from residency.errors import CheckFailed, UserError
 from residency.files import write_text
 from residency.questionnaire import load_questionnaire
@@ -15,63 +17,92 @@ from residency.types import Problem, Questionnaire
 
 @dataclass
 class Material:
-    """What an ingest starts from: the questions, and the tables of a sheet or lines."""
+    """What an ingest starts from: the questions, and the tables of a sheet or lines.
+
+    `taken` says what the fields of lines were taken for; `whole` that each image should have a line.
+    """
 
     questionnaire: Questionnaire
     tables: list[Table] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     flags: list[Problem] = field(default_factory=list)
+    taken: tuple[str, ...] = ()
+    whole: bool = False
 
 
-def read_material(sheet: Path | None, images: Path, questionnaire: str | None, out: Path) -> Material:
-    """Read an answer sheet, a file of lines, or (without a sheet) a report folder.
+@dataclass(frozen=True)
+class Origin:
+    """The user's sheet and folder as they were named, the published layout found there (None: none), and its place."""
+
+    sheet: Path | None
+    layout: str | None
+    place: Place
+
+
+def find_origin(sheet: Path | None, images: Path, format: str = "auto", question: str | None = None) -> Origin:
+    """Find out what lies where the user says: a published layout, else a sheet, lines or a report folder.
+
+    Raises:
+        UserError: a sheet that cannot be opened, nothing that can be read, or nothing of the format named.
+    """
+    plain = format == "auto" and (is_report_folder(images) if sheet is None else sheet.suffix.lower() == ".jsonl")
+    if not plain and (found := find_format(format, sheet, images)):
+        name, place = found
+        return Origin(sheet, name, replace(place, question=question))
+    if question is not None:
+        raise UserError("--question goes with a table of labels", found=format, do="add --format labels")
+    if sheet is not None:
+        read_source(sheet)
+        return Origin(sheet, None, Place((sheet,), images))
+    return Origin(sheet, None, Place(tuple(list_lines(images)) if images.is_dir() else (), image_folder(images)))
+
+
+def read_material(origin: Origin, images: Path, questionnaire: str | None, out: Path) -> Material:
+    """Read an answer sheet, a file of lines, (without a sheet) a report folder, or a published layout.
 
     Raises:
         UserError: a file cannot be read; or no questionnaire was named, and a draft of one was written beside `out`.
         CheckFailed: no line can be used.
     """
     given = load_questionnaire(questionnaire) if questionnaire else None
+    sheet = origin.sheet
+    if origin.layout:
+        reading = FORMATS[origin.layout].read(origin.place)
+        if given and reading.questionnaire:
+            raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out")
+        return _of_lines(reading, origin.place.files[0], given)
     if sheet is None and not is_report_folder(images):
         raise UserError(
-            f"{images} holds no lines of reports, and no sheet was named",
-            allowed=["--sheet answers.xlsx", "a folder with images/ and train.jsonl"],
+            f"{images} holds nothing that is read without a sheet, and no sheet was named",
+            allowed=["--sheet answers.xlsx", "a folder with images/ and train.jsonl", "a published layout (--format)"],
+            do=f"name your file with --sheet, or lay the folder out as one of these:\n{list_formats()}",
         )
     if sheet is None:
         lines, problems = read_reports(images)
-        return _of_lines(lines, problems, images, given)
+        return _of_lines(Reading(lines, problems), images, given)
     if sheet.suffix.lower() == ".jsonl":
         lines, problems = read_jsonl(sheet)
-        return _of_lines(lines, problems, sheet, given)
+        return _of_lines(Reading(lines, problems), sheet, given)
     tables, flags = read_sheet(sheet)
     if given is None:
         raise _drafted(tables, out)
     return Material(given, tables=tables, flags=flags)
 
 
-def source_files(sheet: Path | None, images: Path) -> list[Path]:
-    """Return the files that hold the answers.
-
-    Raises:
-        UserError: a sheet that cannot be opened.
-    """
-    if sheet is None:
-        return list_lines(images) if images.is_dir() else []
-    read_source(sheet)
-    return [sheet]
-
-
-def images_of(sheet: Path | None, images: Path) -> Path:
-    """Return where the images lie: the folder named, or a report folder's own."""
-    return images if sheet is not None else image_folder(images)
-
-
-def _of_lines(lines: list[Line], problems: list[Problem], source: Path, given: Questionnaire | None) -> Material:
-    if not lines:
-        if problems:
-            raise CheckFailed("ingest", problems)
+def _of_lines(reading: Reading, source: Path, given: Questionnaire | None) -> Material:
+    if not reading.lines:
+        if reading.problems:
+            raise CheckFailed("ingest", reading.problems)
         raise UserError(f"{source} holds no lines", allowed='{"image": ..., "prefix": ..., "suffix": ...}')
-    return Material(questions_of(lines, given), lines=lines, problems=problems)
+    return Material(
+        reading.questionnaire or questions_of(reading.lines, given),
+        lines=reading.lines,
+        problems=reading.problems,
+        flags=reading.flags,
+        taken=reading.taken,
+        whole=reading.whole,
+    )
 
 
 def _drafted(tables: list[Table], out: Path) -> UserError:

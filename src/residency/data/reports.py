@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from residency.data.jsonl import Line, read_jsonl
+from residency.data.jsonl import read_jsonl
+from residency.data.lines import Line
 from residency.errors import UserError
 from residency.types import Problem, SplitName
 

@@ -9,7 +9,7 @@ from residency.data.images import ImageFile
 from residency.data.split import keep_split
 from residency.data.wording import Lexicon
 from residency.errors import CheckFailed
-from residency.types import Problem, Sample, SplitName, Splits
+from residency.types import Problem, Sample, Source, SplitName, Splits
 
 
 def settle_repeats(gathered: Gathered, free: Collection[str] = ()) -> None:
@@ -62,8 +62,11 @@ def _shared_images(samples: Sequence[Sample]) -> list[Problem]:
     ]
 
 
-def add_unannotated(gathered: Gathered, frame: Frame) -> None:
-    """Add the images of which no row speaks, as samples without an answer, and flag those that cannot be read."""
+def add_unannotated(gathered: Gathered, frame: Frame, *, expected: bool = False) -> None:
+    """Add the images of which no row speaks, as samples without an answer, and flag those that cannot be read.
+
+    Where each image is `expected` to have a row, one without is flagged.
+    """
     kind, argument = check_grouping(frame.group_by)
     categories = Lexicon(frame.questionnaire.categories)
     alone = 0
@@ -72,6 +75,9 @@ def add_unannotated(gathered: Gathered, frame: Frame) -> None:
             continue
         group = pattern_group(argument, image) if kind == "pattern" else None
         alone += group is None and kind != "image"
+        if expected:
+            message = "no row uses this image"
+            gathered.flags.append(Problem(kind="unused-image", message=message, source=Source(file=image)))
         gathered.samples.append(
             Sample(
                 id=image,
@@ -103,6 +109,18 @@ def join_twins(gathered: Gathered, images: Sequence[ImageFile]) -> tuple[list[Tw
     ]
 
 
+def find_overlap(gathered: Gathered) -> list[Problem]:
+    """Return a flag for each pair of the published splits that share images, with how many of the later one's."""
+    flags = []
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        held = [image for image, splits in gathered.split_of.items() if second in splits]
+        both = [image for image in held if first in gathered.split_of[image]]
+        if both:
+            message = f"{len(both)} of the {len(held)} images of the published {second} split also occur in {first}"
+            flags.append(Problem(kind="published-leak", message=f"{message} ({', '.join(sorted(both)[:3])} ...)"))
+    return flags
+
+
 def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) -> Splits:
     """Return the split that came with the data.
 
@@ -122,5 +140,6 @@ def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) ->
             message = f"group `{group}` stands in {' and '.join(sorted(splits))} ({some})"
             leaks.append(Problem(kind="leak-group", message=message))
     if leaks:
-        raise CheckFailed("split-leak", leaks, do="draw new splits that keep groups whole: --resplit")
+        found = [f"{flag.message}: " for flag in find_overlap(gathered)]
+        raise CheckFailed("split-leak", leaks, do=f"{''.join(found)}draw new splits that keep groups whole: --resplit")
     return keep_split({group: next(iter(splits), "train") for group, splits in places.items()})

@@ -1,0 +1,59 @@
+"""What every source of samples hands on: lines of an image, a prompt and an answer, with what was wrong on the way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from residency.data.places import Mark
+from residency.data.quantity import plain_text
+from residency.data.sheet import cell_text
+from residency.types import Problem, Questionnaire, Source, SplitName
+
+EACH_ASKS = "As each line asks."
+"""The wording of a question whose every sample is asked in its own words."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: where it stands, its keys, the split that its source names, the question it answers if that is known.
+
+    `marks` are boxes and outlines as the source gives them: what the answer tells where `values` has no suffix.
+    """
+
+    source: Source
+    values: Mapping[str, object]
+    split: SplitName | None = None
+    question: str | None = None
+    marks: tuple[Mark, ...] | None = None
+
+    def text(self, key: str) -> str:
+        """Return a value as plain text, '' where it is missing."""
+        value = self.values.get(key)
+        return plain_text(cell_text(value) if isinstance(value, str | int | float) else "")
+
+
+@dataclass
+class Reading:
+    """What a source's files hold; `taken` says what each of their fields was taken for.
+
+    `questionnaire` is None where the lines' prompts make one up. `whole` says that each image should have a line.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    flags: list[Problem] = field(default_factory=list)
+    questionnaire: Questionnaire | None = None
+    taken: tuple[str, ...] = ()
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source lies: the files that hold its answers, and the folder of its images.
+
+    `question` is what a table of labels is asked, where the user says it.
+    """
+
+    files: tuple[Path, ...]
+    images: Path
+    question: str | None = None

@@ -10,6 +10,7 @@ import typer
 from residency import __version__
 from residency.commands.app import Json, app
 from residency.errors import UserError
+from residency.processes import process_count
 from residency.tell import say, stop, tell
 
 
@@ -35,13 +36,21 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+SHARED = ("train", "predict")
+"""The commands whose work several processes can share."""
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    verb = context.invoked_subcommand
+    if process_count() > 1 and verb not in SHARED:
+        do = "give the command without torchrun or accelerate launch"
+        raise UserError(f"residency {verb} works in one process", found=f"{process_count()} processes", do=do)
 
 
 def main() -> None:

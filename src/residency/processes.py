@@ -90,16 +90,6 @@ def await_first() -> None:
         time.sleep(GRACE_SECONDS)
 
 
-def leave_processes() -> None:
-    """Part from the other processes in good order; nothing to do where there are none."""
-    if process_count() == 1:
-        return
-    from torch import distributed
-
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
 def forward_through(wrapped: Any, inner: Any, step: Callable[[], T], inputs: Any) -> T:
     """Run a step as the forward pass of the model that DDP or FSDP wrapped around `inner`.
 

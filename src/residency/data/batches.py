@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -120,8 +119,10 @@ class ProcessShare:
 
     def __iter__(self) -> Iterator[list[Draw]]:
         for batch in self.batches:
-            images = [list(draws) for _, draws in groupby(batch, key=lambda draw: draw.seed)]
-            yield [draw for image in images[self.rank :: self.count] for draw in image]
+            by_image: dict[str, list[Draw]] = {}
+            for draw in batch:  # an image may be drawn twice, and must look the same to both its draws
+                by_image.setdefault(self.batches.samples[draw.row].image, []).append(draw)
+            yield [draw for draws in list(by_image.values())[self.rank :: self.count] for draw in draws]
 
 
 def _rows_by_image(samples: Sequence[Sample], first: int) -> dict[str, list[int]]:

@@ -26,6 +26,8 @@ from residency.types import Problem, Sample
 
 # The words that a task token stands for; they are Florence-2's own, with ours for a free question.
 VQA = "<VQA>"
+STRIDE = 32
+"""Pixels of a region's side."""
 TASK = re.compile(r"^\s*(<[A-Za-z_]+>)\s*(.*)$", re.DOTALL)
 
 
@@ -57,6 +59,7 @@ class Florence2:
             processor.image_processor.size = {"height": spec.image_size, "width": spec.image_size}
             processor.num_image_tokens = count_image_tokens(spec.image_size)
             processor.image_processor.image_seq_length = processor.num_image_tokens
+        _require_room(processor, spec.source)
         return Loaded(spec, model, processor)
 
     def encode(
@@ -201,10 +204,22 @@ class Florence2:
         return shifted.masked_fill(shifted == IGNORED, config.pad_token_id)
 
 
-def count_image_tokens(side: int, stride: int = 32) -> int:
+def count_image_tokens(side: int, stride: int = STRIDE) -> int:
     """Return how many regions a square image of this side gives: the map's cells and their mean."""
     cells = -(-side // stride)
     return cells * cells + 1
+
+
+def _require_room(processor: Florence2Processor, source: str) -> None:
+    """Make sure that a prompt has a place for each region: fewer would cut the question, more be read as words."""
+    size = processor.image_processor.size
+    regions = -(-size["height"] // STRIDE) * -(-size["width"] // STRIDE) + 1
+    if processor.num_image_tokens != regions:
+        raise UserError(
+            f"processor and model of {source} do not belong together",
+            found=f"the tower gives {regions} regions, the processor leaves room for {processor.num_image_tokens}",
+            do="fetch both again",
+        )
 
 
 def expand_task(processor: Florence2Processor, prompt: str) -> str:

@@ -65,6 +65,12 @@ class SoftPrompt(Section):
     tokens: Count = 16
 
 
+NO_PREFIX_TUNING = (
+    "prefix tuning is not offered, as rows that share an image cannot hold its keys and values; there is "
+    "tune.soft_prompt, tune.lora (with rslora, dora), tune.train, and tune.quantize"
+)
+
+
 class Tune(Section):
     """What training may change. All else stays frozen, and the preflight shows that it does."""
 
@@ -151,6 +157,23 @@ class Predict(Section):
 
     batch_images: Count = 8
     max_new_tokens: Count = 96
+    """The longest answer to one question; with `ask: together` an answer holds as many times more."""
+
+
+class Speed(Section):
+    """What is computed once in place of several times; losses and answers stay the same (docs/speed.md)."""
+
+    share_image: bool = True
+    """Causal families: an image's questions stand in one row, which holds the image once."""
+    at_once: bool = True
+    """All questions about a batch of images are answered in one pass, not question after question."""
+    labels_only: bool = True
+    """Only states that a label stands at meet the vocabulary."""
+    by_length: bool = True
+    """Images whose questions and answers are of like length are trained on together."""
+
+
+Ask = Literal["each", "together"]
 
 
 class Evaluate(Section):
@@ -160,7 +183,7 @@ class Evaluate(Section):
     seed: int = 0
 
 
-Risk = Literal["prompt-leak", "group-by-image", "unknown-group"]
+Risk = Literal["prompt-leak", "group-by-image", "unknown-group", "published-leak"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
@@ -176,6 +199,8 @@ class Recipe(Section):
     """A short name, a folder, or a hub name."""
     questions: tuple[str, ...] | None = None
     """Only these question ids; null takes all."""
+    ask: Ask = "each"
+    """each: one question at a time. together: all questions about an image in one prompt, all answers in one text."""
     prompt: str = "{prefix}"
     """The prompt's template. It may use {prefix}, {spacing_mm}, {field_mm} (the picture's width x height), {category},
     and any column of the sheet that the dataset kept as {columns[NAME]}. What it names beyond {prefix} is reported in
@@ -185,12 +210,20 @@ class Recipe(Section):
     tune: Tune = Tune()
     train: Train = Train()
     predict: Predict = Predict()
+    speed: Speed = Speed()
     evaluate: Evaluate = Evaluate()
     accept: tuple[Risk, ...] = ()
     """Risks accepted by name; the report repeats them."""
     track: tuple[TrackerName, ...] = ()
     """Where curves are written beside metrics.jsonl; nothing leaves the machine unasked (docs/tracking.md)."""
     fold: int | Literal["all"] = 0
+
+    @model_validator(mode="after")
+    def _asks_each(self) -> Self:
+        alone = [name for name in ("contrastive", "self_training") if getattr(self.train, name)]
+        if self.ask == "together" and alone:
+            raise ValueError(f"`ask: together` does not go with train.{alone[0]}, which wants each answer alone")
+        return self
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -235,7 +268,9 @@ def _validated(values: dict[str, Any], path: Path) -> Recipe:
         lines = []
         for issue in error.errors():
             key = ".".join(str(part) for part in issue["loc"])
-            if issue["type"] == "extra_forbidden":
+            if key.startswith("tune.prefix"):
+                lines.append(f"`{key}`: {NO_PREFIX_TUNING}")
+            elif issue["type"] == "extra_forbidden":
                 near = get_close_matches(key, known_keys(), n=3, cutoff=0.5)
                 lines.append(f"unknown key `{key}`" + (f" (nearest: {', '.join(near)})" if near else ""))
             elif issue["type"] == "missing":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from residency.config import Recipe
+from residency.config import Recipe, Risk
 from residency.data.audit import find_leaks
 from residency.data.dataset import Dataset
 from residency.data.present import find_absent
@@ -12,6 +12,11 @@ from residency.errors import CheckFailed, UserError
 from residency.files import sha256_file
 from residency.models.family import find_unfilled
 from residency.types import SPLITS, Questionnaire, Sample, SplitName
+
+_ACCEPTED: dict[Risk, tuple[str, ...]] = {
+    "group-by-image": ("leak-patient", "leak-study"),
+    "published-leak": ("leak-patient", "leak-study", "leak-image", "leak-file"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def require_apart(recipe: Recipe, dataset: Dataset, fold: int, splits: Mapping[S
     """Make sure that nothing a model trains on is examined: no group, image or file's content in two splits.
 
     Splits may come from elsewhere (VQA-RAD's published test images all stand in its train split). Patients, where
-    they are known beside the groups, count too, unless the recipe accepts `group-by-image`.
+    they are known beside the groups, count too, unless the recipe accepts `group-by-image`; pictures count, unless it
+    accepts `published-leak`.
 
     Raises:
         CheckFailed: `apart`, with everything that stands in two splits.
@@ -90,7 +96,7 @@ def require_apart(recipe: Recipe, dataset: Dataset, fold: int, splits: Mapping[S
         sample.model_copy(update={"sha256": hashes[sample.image]}) for samples in splits.values() for sample in samples
     )
     one = dataset.require_splits().model_copy(update={"folds": (dataset.require_fold(fold),)})
-    accepted = ("leak-patient", "leak-study") if "group-by-image" in recipe.accept else ()
+    accepted = [kind for risk in recipe.accept for kind in _ACCEPTED.get(risk, ())]
     leaks = [leak for leak in find_leaks(replace(dataset, samples=seen, splits=one), ()) if leak.kind not in accepted]
     if leaks:
         raise CheckFailed(

@@ -57,6 +57,9 @@ def ingest(
         str, typer.Option(help="Layers of normalization that are applied; leave any out.")
     ] = "space,spelling,vocabulary",
     resplit: Annotated[bool, typer.Option("--resplit", help="Draw new splits though the data has its own.")] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A risk by name: published-leak keeps published splits that share images.")
+    ] = None,
     format: Annotated[
         str, typer.Option(help="A published layout (docs/sources.md) such as vqa-rad; auto finds it out.")
     ] = "auto",
@@ -79,6 +82,7 @@ def ingest(
         layers=_read_layers(layers),
         resplit=resplit,
         replace_old=replace,
+        keep_leak=_read_risks(accept or []),
         format=format,
     )
     tell(summary, as_json)
@@ -105,6 +109,13 @@ def _read_ratios(text: str) -> tuple[float, float, float]:
     if not (min(train, val, test) > 0 and total < float("inf")):
         raise UserError("--ratios are no shares of train, val and test", found=text, allowed="0.6,0.15,0.25")
     return train / total, val / total, test / total
+
+
+def _read_risks(named: list[str]) -> bool:
+    """Say whether a published split that leaks is accepted."""
+    if unknown := [name for name in named if name != "published-leak"]:
+        raise UserError("--accept names no risk of an ingest", found=unknown, allowed=["published-leak"])
+    return bool(named)
 
 
 def _read_layers(text: str) -> "tuple[Layer, ...]":

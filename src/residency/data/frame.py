@@ -49,6 +49,8 @@ class Gathered:
     bad_rows: int = 0
     split_of: dict[str, set[SplitName]] = field(default_factory=dict)
     """The split that came with the data, by image name."""
+    split_at: dict[str, SplitName] = field(default_factory=dict)
+    """The same by the line's place."""
 
     def note(self, source: Source, question: str, before: str, after: str, layers: Collection[Layer]) -> None:
         """Log how an answer was written and what it became."""

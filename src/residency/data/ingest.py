@@ -15,7 +15,7 @@ from residency.data.index import index_images
 from residency.data.jsonl import read_samples
 from residency.data.material import Material, find_origin, read_material
 from residency.data.rows import read_tables
-from residency.data.settle import add_unannotated, find_overlap, given_splits, join_twins, settle_repeats
+from residency.data.settle import add_unannotated, find_overlap, given_splits, join_twins, settle_repeats, tear_groups
 from residency.data.split import RATIOS, make_splits
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed, UserError
@@ -61,6 +61,7 @@ def ingest(
     layers: Sequence[Layer] = LAYERS,
     resplit: bool = False,
     replace_old: bool = False,
+    keep_leak: bool = False,
     format: str = "auto",
     question: str | None = None,
 ) -> IngestSummary:
@@ -79,6 +80,7 @@ def ingest(
         layers: of normalization: space, spelling, vocabulary.
         resplit: draw new splits though the data came with its own.
         replace_old: put the new dataset in the place of an older one.
+        keep_leak: keep a published split though its images stand in several; the audit lists each.
         format: a published layout by name (`data/sources/formats.py`), or `auto` to find it out.
         question: what is asked of a table of labels, where it is not to be the default.
 
@@ -104,7 +106,9 @@ def ingest(
         named = [replace(image, name=frame.image_path(image.name)) for image in read]
         twins, samples = join_twins(gathered, named)
         gathered.flags += find_overlap(gathered)
-        if gathered.split_of and not resplit:
+        if gathered.split_of and not resplit and keep_leak:
+            samples, splits = tear_groups(samples, gathered)
+        elif gathered.split_of and not resplit:
             splits = given_splits(samples, gathered, frame)
         else:
             splits = make_splits(samples, folds=folds, ratios=ratios, seed=seed)

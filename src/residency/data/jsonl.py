@@ -99,6 +99,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
         counts[stem] += 1
         if line.split:
             gathered.split_of.setdefault(image, set()).add(line.split)
+            gathered.split_at[str(line.source)] = line.split
         gathered.samples.append(
             Sample(
                 id=stem if counts[stem] == 1 else f"{stem}:{counts[stem]}",

@@ -11,6 +11,8 @@ from residency.data.wording import Lexicon
 from residency.errors import CheckFailed
 from residency.types import Problem, Sample, Source, SplitName, Splits
 
+_MEND = "draw new splits that keep groups whole (--resplit), or keep them by name (--accept published-leak)"
+
 
 def settle_repeats(gathered: Gathered, free: Collection[str] = ()) -> None:
     """Keep one of equal answers to a question; two that differ, by one annotator, are a problem of both their rows.
@@ -121,6 +123,21 @@ def find_overlap(gathered: Gathered) -> list[Problem]:
     return flags
 
 
+def tear_groups(samples: Sequence[Sample], gathered: Gathered) -> tuple[list[Sample], Splits]:
+    """Return the published split though it leaks: groups that stand in several splits are torn into one for each."""
+    known = {sample.source: split for sample in samples if (split := gathered.split_at.get(str(sample.source)))}
+    places: defaultdict[str, set[SplitName]] = defaultdict(set)
+    for sample in samples:
+        places[sample.group].add(known.get(sample.source, "train"))
+    torn, split_of = [], {}
+    for sample in samples:
+        split = known.get(sample.source, "train")
+        group = f"{sample.group} ({split})" if len(places[sample.group]) > 1 else sample.group
+        split_of[group] = split
+        torn.append(sample.model_copy(update={"group": group}))
+    return torn, keep_split(split_of)
+
+
 def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) -> Splits:
     """Return the split that came with the data.
 
@@ -141,5 +158,5 @@ def given_splits(samples: Sequence[Sample], gathered: Gathered, frame: Frame) ->
             leaks.append(Problem(kind="leak-group", message=message))
     if leaks:
         found = [f"{flag.message}: " for flag in find_overlap(gathered)]
-        raise CheckFailed("split-leak", leaks, do=f"{''.join(found)}draw new splits that keep groups whole: --resplit")
+        raise CheckFailed("split-leak", leaks, do=f"{''.join(found)}{_MEND}")
     return keep_split({group: next(iter(splits), "train") for group, splits in places.items()})

@@ -9,7 +9,7 @@ from residency.config import Recipe
 from residency.evaluate.records import Examination
 
 Gravity = Literal["grave", "serious", "mild"]
-GRAVE = {"leak", "prompt-leak", "preflight-failed", "dataset-changed"}
+GRAVE = {"leak", "prompt-leak", "published-leak", "preflight-failed", "dataset-changed"}
 MILD = {"audit", "floor-not-run", "no-truth", "one-class"}
 ACCEPTED = {
     "prompt-leak": "the words of the question alone may answer it (accepted risk `prompt-leak`)",
@@ -17,6 +17,8 @@ ACCEPTED = {
     "(accepted risk `group-by-image`); every score may be too high",
     "unknown-group": "images without answers whose patient is unknown were trained on with the model's own answers; "
     "they may show patients of the test (accepted risk `unknown-group`), so every score may be too high",
+    "published-leak": "images of the published test split were trained on as well (accepted risk `published-leak`): "
+    "the scores tell nothing of new images",
 }
 
 

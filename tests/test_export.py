@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
+from transformers.video_processing_utils import BaseVideoProcessor
 
 from residency.cli import main
 from residency.config import Recipe, dump_recipe
 from residency.data.dataset import Dataset, hash_dataset, write_dataset
+from residency.export.write import VIDEO
 from residency.material import select_samples
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.registry import Opened, open_model, open_run
@@ -72,6 +76,7 @@ def _rehash(samples: tuple[Sample, ...]) -> list[Sample]:
 
 def make_tuned(bench: Path, name: str, **tune: object) -> Path:
     """Write a run as training ends: every adapted tensor moved, by chance; returns its folder."""
+    shutil.rmtree(bench / "runs" / name, ignore_errors=True)
     ALL[name](bench / "models" / name)
     run = bench / "runs" / name
     recipe = Recipe.model_validate(
@@ -130,3 +135,91 @@ def _data(recipe: Recipe) -> list[Sample]:
 
     dataset = load_dataset(recipe.data)
     return select_samples(recipe, dataset, dataset.split("val", 0))
+
+
+def test_nano_says_how_it_loads_and_cannot_be_taken_for_florence2(
+    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_tuned(bench, "nano", lora=None, train=["projector", "language"])
+    out = bench / "nano model"
+    assert call("export", run, "--out", out, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["agreements"][0]["agreed"] == told["agreements"][0]["compared"] == 8 - 4
+    assert told["architecture"] == "NanoForConditionalGeneration"
+    card = (out / "README.md").read_text()
+    assert "not for diagnosis" in card
+    assert "pip install residency" in card
+    plain = [
+        sys.executable,
+        "-c",
+        "import sys, transformers as t; t.AutoModelForImageTextToText.from_pretrained(sys.argv[1])",
+    ]
+    alone = subprocess.run([*plain, str(out)], capture_output=True, text=True, check=False)
+    assert alone.returncode
+    assert "residency-nano" in alone.stderr
+    recipe, opened = open_run(run)
+    samples = _data(recipe)
+    assert ask(open_model(str(out)), samples) == ask(opened, samples)
+    image = samples[0].image
+    code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.S)).replace("IMAGE.png", image)
+    said: list[str] = []
+    exec(code, {"print": said.append})
+    asked = re.search(r"prompt = (.*)", code)
+    assert asked
+    assert said == ask(opened, [one for one in samples if one.image == image and one.prefix in asked[1]])
+    assert call("export", make_tuned(bench, "nano", train=["projector"], quantize="nf4"), "--floor", 0) == 0
+    assert "quantized again" in capsys.readouterr().out
+
+
+def test_a_run_on_4_bits_is_merged_into_16_and_what_differs_is_told(
+    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_tuned(bench, "llava", quantize="nf4", weights="bf16")
+    assert call("export", run, "--floor", 1) == 1
+    told = capsys.readouterr().err
+    assert "check failed: answers-agree" in told
+    assert "the run itself `" in told
+    assert not (run / "export").exists()
+    assert not list(run.glob(".export*"))
+    assert call("export", run, "--floor", 0) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"bfloat16: \d of 4 answers are the run's own", told)
+    assert re.search(r"nf4 \(language\), quantized again: \d of 4 answers", told)
+    kept = json.loads((run / "export" / "residency.json").read_text())
+    assert kept["floor"] == 0
+    assert sum(one["compared"] - one["agreed"] for one in kept["agreements"]) == sum(
+        len(one.get("disagreements", ())) for one in kept["agreements"]
+    )
+    assert "stand in `residency.json`" in (run / "export" / "README.md").read_text()
+    model = LlavaForConditionalGeneration.from_pretrained(run / "export")
+    assert model.dtype == torch.bfloat16
+    assert not any("lora" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize(("name", "file"), [("qwen2.5-vl", VIDEO[0]), ("qwen3-vl", VIDEO[1])])
+def test_a_processor_with_a_video_part_gets_its_settings(
+    bench: Path, call: Call, name: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_tuned(bench, name)
+    assert call("export", run, "--dtype", "bf16", "--floor", 0) == 0
+    kept = run / "export" / file
+    assert kept.read_bytes() == (bench / "models" / name / file).read_bytes()
+    settings, _ = BaseVideoProcessor.get_video_processor_dict(str(run / "export"))
+    assert settings["patch_size"] == 8
+    assert AutoModelForImageTextToText.from_pretrained(run / "export").dtype == torch.bfloat16
+    assert "torchvision" in (run / "export" / "README.md").read_text()
+
+
+def test_calls_that_cannot_be_met_say_what_to_do(bench: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    soft = make_tuned(bench, "llava_next", lora=None, train=[], soft_prompt={"tokens": 2})
+    assert call("export", soft) == 2
+    assert "nothing can be merged" in capsys.readouterr().err
+    run = make_tuned(bench, "llava")
+    assert call("export", run, "--out", bench / "data") == 2
+    assert "exists already" in capsys.readouterr().err
+    (bench / "runs" / "folded" / "fold-0").mkdir(parents=True)
+    assert call("export", bench / "runs" / "folded") == 2
+    assert "fold-0" in capsys.readouterr().err
+    assert call("export", run, "--out", bench / "once") == 0
+    assert call("export", run, "--out", bench / "once", "--replace") == 0
+    assert sorted((bench / "once").iterdir())

@@ -22,15 +22,13 @@ from residency.folder import check_data, saving
 from residency.models.adapt import attach_adapter
 from residency.models.llava import Llava, LlavaNext
 from residency.models.names import SHORT_NAMES
-from residency.models.nano.family import Nano
+from residency.models.nano.family import ExportedConfig, Nano
 from residency.models.registry import Opened, open_model, open_run
 from residency.types import Record
 
 DTYPES: dict[str, Weights] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 SHARD = "4GB"
 VIDEO = ("preprocessor_config.json", "video_preprocessor_config.json")
-NANO_TYPE = "residency-nano"
-"""The type in an exported nano's config.json: as `florence2`, transformers would read it with a tower of noise."""
 
 
 class Exported(Record):
@@ -132,7 +130,7 @@ def write_model(opened: Opened, folder: Path, recipe: Recipe) -> None:
     loaded.model.save_pretrained(str(folder), max_shard_size=SHARD)
     loaded.processor.save_pretrained(str(folder))
     if isinstance(family, Nano):
-        _edit_json(folder / "config.json", lambda config: config | {"model_type": NANO_TYPE})
+        _edit_json(folder / "config.json", lambda config: config | {"model_type": ExportedConfig.model_type})
     if isinstance(family, Llava) and not isinstance(family, LlavaNext):
         _edit_json(folder / "processor_config.json", _pad_squares)
     if has_video(getattr(loaded.processor, "processor", None)):

@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping
 
-from transformers import Florence2Config, Florence2ForConditionalGeneration
+from transformers import AutoConfig, Florence2Config, Florence2ForConditionalGeneration
 
 from residency.config import Part
 from residency.models.florence2 import Florence2
 from residency.models.nano.tower import NanoTower
+
+
+class ExportedConfig(Florence2Config):
+    """An exported nano's settings, under a type of their own: as Florence-2, transformers would give it a tower of
+    noise and go on."""
+
+    model_type = "residency-nano"
+
+
+AutoConfig.register(ExportedConfig.model_type, ExportedConfig, exist_ok=True)
 
 
 class NanoForConditionalGeneration(Florence2ForConditionalGeneration):

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 
@@ -109,10 +116,22 @@ def apply_plan(loaded: Loaded, plan: Plan, tune: Tune, seed: int) -> None:
 def attach_adapter(loaded: Loaded, folder: Path) -> None:
     """Wrap a base model with an adapter from a run's folder, to answer with."""
     loaded.model = model = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+    _require_whole(model, folder)
     if widen_copies(model, loaded.spec.dtype):
         set_peft_model_state_dict(model, load_peft_weights(str(folder), str(loaded.device)))  # what 16 bits cut off
     if model.active_peft_config.is_prompt_learning:
         embed_soft_ids(loaded)
+
+
+def _require_whole(model: PeftModel, folder: Path) -> None:
+    """Make sure that each weight of an adapter found its place, and each place its weight; PEFT would go on.
+
+    Raises:
+        ValueError: the adapter belongs to another model, or is not whole.
+    """
+    held, wanted = set(load_peft_weights(str(folder), "cpu")), set(get_peft_model_state_dict(model))
+    if lost := sorted(held ^ wanted):
+        raise ValueError(f"{len(lost)} weights of the adapter have no place or are missing, {lost[0]} among them")
 
 
 def count_parameters(family: Family, model: nn.Module) -> dict[Part, Parameters]:

@@ -12,7 +12,7 @@ LAYERS = (
     ("ultrasound", "losses"),
     ("data",),
     ("models",),
-    ("predict",),
+    ("predict", "answering"),
     ("evaluate",),
     (
         "folder",
@@ -28,6 +28,7 @@ LAYERS = (
         "selftrain",
         "exam",
         "shares",
+        "engines",
         "pretrain",
         "sweep",
         "export",

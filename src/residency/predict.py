@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from residency.config import Predict
-from residency.data.normalize import parse_answer
+from residency.answering import Candidates, answer_each, answer_together
+from residency.config import Ask, Predict
 from residency.errors import UserError
-from residency.files import read_lines, sha256_text
-from residency.models.family import Answered, Batch, Images, render_prompt
+from residency.files import read_lines, sha256_text, write_lines
+from residency.models.family import Images, render_prompt
 from residency.models.registry import Opened
 from residency.progress import track
 from residency.questionnaire import render_answer
@@ -34,14 +34,6 @@ from residency.types import (
 PredictionSource = Callable[[Sequence[Sample]], Iterable[Prediction]]
 MOST_CANDIDATES = 64
 MEAN_SIDE = 256
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The wordings offered for one question and the canonical answer that each stands for, both in one order."""
-
-    texts: tuple[str, ...]
-    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
@@ -93,39 +85,42 @@ def answer_samples(
     asked: Asked,
     settings: Predict,
     images: Images | None = None,
+    ask: Ask = "each",
 ) -> Iterator[Prediction]:
     """Yield a prediction for each sample, image by image; the tower sees an image once for all its questions.
 
-    `images` replaces files, by `Sample.image`.
+    `images` replaces files, by `Sample.image`. The base model, which was never taught to answer `together`, is asked
+    each question alone.
     """
-    family, loaded = opened.family, opened.loaded
     questions = {question.id: question for question in questionnaire.questions} if questionnaire else {}
-    loaded.model.eval()
-    for together in slice_images(samples, settings.batch_images):
+    opened.loaded.model.eval()
+    for rows in slice_images(samples, settings.batch_images):
         began = perf_counter()
-        batch = family.encode(loaded, together, with_answers=False, images=images).to(loaded.device)
-        regions_MND = family.see(loaded, batch.pixels_MCHW)
-        asks = [questions.get(sample.question or "") for sample in together]
-        offers = [
-            candidates.get(question.id) if question and is_chosen(question, asked.mode) else None for question in asks
-        ]
-        made = _answer_rows(opened, batch, regions_MND, asks, offers, settings.max_new_tokens)
-        seconds = (perf_counter() - began) / len(together)
-        for row, sample in enumerate(together):
+        if ask == "together" and asked.mode != "base":
+            made = answer_together(opened, rows, questionnaire, settings, images)
+        else:
+            known = [questions.get(sample.question or "") for sample in rows]
+            offers = [candidates.get(q.id) if q and is_chosen(q, asked.mode) else None for q in known]
+            made = answer_each(opened, rows, known, offers, settings, images)
+        seconds = (perf_counter() - began) / len(rows)
+        for sample, said in zip(rows, made, strict=True):
             yield Prediction(
                 id=sample.id,
                 model=asked.model,
                 mode=asked.mode,
                 split=asked.split,
                 fold=asked.fold,
-                prompt_sha256=sha256_text(render_prompt(loaded.spec.prompt, sample)),
+                prompt_sha256=sha256_text(render_prompt(opened.loaded.spec.prompt, said.asked)),
                 seconds=round(seconds, 5),
-                **made[row],
+                **said.fields,
             )
 
 
-def write_predictions(path: Path, samples: Sequence[Sample], make: PredictionSource, what: str) -> int:
-    """Stream predictions to `path`; a stopped pass goes on after its last whole line. Returns how many were made.
+def write_predictions(
+    path: Path, samples: Sequence[Sample], make: PredictionSource, what: str, ask: Ask = "each"
+) -> int:
+    """Stream predictions to `path`; a stopped pass goes on after its last whole line (asked together: image). Returns
+    how many were made.
 
     While it runs the file is called `path.part`; the name `path` means that it is whole.
     """
@@ -137,7 +132,12 @@ def write_predictions(path: Path, samples: Sequence[Sample], make: PredictionSou
     if part.is_file():
         whole = part.read_bytes().rpartition(b"\n")[0]
         part.write_bytes(whole + b"\n" if whole else b"")
-        done = {line.id for line in read_lines(part, Prediction)}
+        lines = list(read_lines(part, Prediction))
+        done = {line.id for line in lines}
+        if ask == "together":
+            halves = {sample.image for sample in samples if sample.id not in done}
+            done -= {sample.id for sample in samples if sample.image in halves}
+            write_lines(part, [line for line in lines if line.id in done])
     waiting = [sample for sample in samples if sample.id not in done]
     try:
         with part.open("ab", buffering=0) as file:
@@ -213,60 +213,6 @@ def slice_images(samples: Sequence[Sample], images: int) -> Iterator[list[Sample
     runs = [list(run) for _, run in groupby(ordered, key=lambda sample: sample.image)]
     for first in range(0, len(runs), images):
         yield [sample for run in runs[first : first + images] for sample in run]
-
-
-def _answer_rows(
-    opened: Opened,
-    batch: Batch,
-    regions_MND: torch.Tensor,
-    asks: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
-    max_new_tokens: int,
-) -> list[dict[str, Any]]:
-    """Answer all rows of a batch: those with candidates are scored together, the others generated together."""
-    family, loaded = opened.family, opened.loaded
-    made: dict[int, dict[str, Any]] = {}
-    if closed := [row for row, offer in enumerate(offers) if offer]:
-        texts = [offer.texts for offer in offers if offer]
-        scores = family.score(loaded, batch.take(closed), regions_MND, texts)
-        for row, scores_K in zip(closed, scores, strict=True):
-            question, offer = asks[row], offers[row]
-            assert question and offer
-            made[row] = _choose(scores_K.cpu(), question, offer)
-    if free := [row for row, offer in enumerate(offers) if not offer]:
-        generated = family.generate(loaded, batch.take(free), regions_MND, max_new_tokens=max_new_tokens)
-        made |= {row: _generated(asks[row], answer) for row, answer in zip(free, generated, strict=True)}
-    return [made[row] for row in range(len(asks))]
-
-
-def _choose(scores_K: torch.Tensor, question: Question, offered: Candidates) -> dict[str, Any]:
-    """Choose the canonical answer whose wordings are likeliest together, said in its likeliest wording."""
-    different = list(dict.fromkeys(offered.answers))
-    pooled = [scores_K[[a == answer for a in offered.answers]].logsumexp(0) for answer in different]
-    best = different[int(torch.stack(pooled).argmax())]
-    wordings = [k for k, answer in enumerate(offered.answers) if answer == best]
-    text = offered.texts[max(wordings, key=lambda k: float(scores_K[k]))]
-    names = [answer if isinstance(answer, str) else ", ".join(map(str, answer)) for answer in different]
-    return {
-        "prediction": text,
-        "parsed": best,
-        "parts": parse_answer(question, text).parts,
-        "candidates": {name: round(float(score), 4) for name, score in zip(names, pooled, strict=True)},
-        "confidence": float(torch.stack(pooled).softmax(0).max()),
-    }
-
-
-def _generated(question: Question | None, answered: Answered) -> dict[str, Any]:
-    """Parse a generated answer; without a question the text itself is the answer."""
-    if question is None:
-        return {"prediction": answered.text, "parsed": answered.text or None, "confidence": answered.likelihood}
-    parsed = parse_answer(question, answered.text)
-    return {
-        "prediction": answered.text,
-        "parsed": parsed.answer,
-        "parts": parsed.parts,
-        "confidence": answered.likelihood,
-    }
 
 
 def _unnumbered(parts: Mapping[str, Answer]) -> dict[str, Answer]:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from residency.config import Recipe
+from residency.config import Ask, Recipe
 from residency.contrast import find_contrast_faults
 from residency.data.dataset import hash_dataset
+from residency.data.together import as_asked
 from residency.errors import CheckFailed
 from residency.leak import find_prompt_leak
 from residency.losses import IGNORED, caption_loss
@@ -21,7 +22,7 @@ from residency.material import Material
 from residency.models.adapt import count_parameters
 from residency.models.family import PARTS, Batch, part_of, render_prompt
 from residency.models.registry import Opened
-from residency.types import Problem, Record, Sample
+from residency.types import Problem, Questionnaire, Record, Sample
 
 OVERFIT_SAMPLES, OVERFIT_STEPS, OVERFIT_RATE = 8, 12, 1e-3
 
@@ -47,9 +48,16 @@ class Preflight(Record):
     """The dataset's files as they were when the run began."""
 
 
-def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: Sequence[Sample]) -> Preflight:
+def run_preflight(
+    opened: Opened,
+    recipe: Recipe,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    questionnaire: Questionnaire | None = None,
+) -> Preflight:
     """Prove what can be proved about a run; the model is left as it was found."""
-    few = [train[i] for i in np.random.default_rng(recipe.train.seed).permutation(len(train))[:OVERFIT_SAMPLES]]
+    learned = as_asked(train, recipe.ask, questionnaire)
+    few = [learned[i] for i in np.random.default_rng(recipe.train.seed).permutation(len(learned))[:OVERFIT_SAMPLES]]
     batch = opened.family.encode(opened.loaded, few, with_answers=True).to(opened.loaded.device)
     labels, masked = _decode_labels(opened, few, batch)
     parameters = _parameters(opened)
@@ -58,7 +66,7 @@ def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: 
     checks = (
         masked,
         _check_trainable(parameters),
-        _check_reach(opened, train),
+        _check_reach(opened, learned),
         *_check_overfit(opened, batch),
         Check(
             name="prompt-leak",
@@ -82,14 +90,17 @@ def run_preflight(opened: Opened, recipe: Recipe, train: Sequence[Sample], val: 
     )
 
 
-def require_lengths(opened: Opened, material: Material) -> None:
-    """Make sure that the model can hold every prompt, and every answer it learns from.
+def require_lengths(opened: Opened, material: Material, ask: Ask = "each") -> None:
+    """Make sure that the model can hold every prompt, and every answer it learns from, as they are asked.
 
     Raises:
         CheckFailed: with every sample that is too long.
     """
-    asked = [sample.model_copy(update={"suffix": None}) for sample in material.test]
-    overlong = opened.family.find_overlong(opened.loaded, [*material.train, *material.val, *asked])
+    learned, asked = (
+        as_asked(samples, ask, material.questionnaire) for samples in ((*material.train, *material.val), material.test)
+    )
+    bare = [sample.model_copy(update={"suffix": None}) for sample in asked]
+    overlong = opened.family.find_overlong(opened.loaded, [*learned, *bare])
     if overlong:
         raise CheckFailed(
             "lengths", overlong, do="shorten these texts and ingest again, or choose a model that holds more"

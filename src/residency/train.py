@@ -12,21 +12,23 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer
 
+from residency.answering import Candidates
 from residency.arguments import require_shareable, training_arguments
 from residency.config import Recipe
 from residency.contrast import Contrast
 from residency.data.batches import Draws, ImageBatches, ProcessShare
 from residency.data.dataset import load_dataset
+from residency.data.together import as_asked
 from residency.evaluate.measure import validation_score
 from residency.files import write_json
 from residency.folder import check_folder, claim_folder, last_checkpoint, saving
 from residency.losses import IGNORED, Summed, caption_loss, spread_loss
 from residency.material import Material, gather_material
 from residency.models.adapt import apply_plan, describe_plan, plan_tuning
-from residency.models.family import Batch, part_of
+from residency.models.family import Batch, Output, part_of
 from residency.models.locations import find_locations
 from residency.models.registry import Opened, open_model
-from residency.predict import Asked, Candidates, answer_samples, candidates_of, slice_images
+from residency.predict import Asked, answer_samples, candidates_of, slice_images
 from residency.preflight import require_lengths, require_passed, run_preflight
 from residency.processes import (
     forward_through,
@@ -78,16 +80,18 @@ def train_run(
     check_folder(recipe, run, fold)
     require_trackers(recipe.track)
     material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
-    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune)
+    opened = open_model(
+        recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune, speed=recipe.speed
+    )
     plan = plan_tuning(opened.family, opened.loaded.model, recipe.tune)
     for line in describe_plan(opened.family, opened.loaded.model, plan, recipe.tune):
         say(f"  plan {line}")
     apply_plan(opened.loaded, plan, recipe.tune, recipe.train.seed)
-    require_lengths(opened, material)
+    require_lengths(opened, material, recipe.ask)
     recipe = claim_folder(recipe, run, fold)
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
-        preflight = run_preflight(opened, recipe, material.train, material.val)
+        preflight = run_preflight(opened, recipe, material.train, material.val, material.questionnaire)
         if is_first():
             write_json(run / "preflight.json", preflight.model_dump(mode="json"))
         for check in preflight.checks:
@@ -145,6 +149,7 @@ class RunTrainer(Trainer):
             questions_per_image=settings.questions_per_image,
             balance=settings.balance,
             seed=settings.seed,
+            whole=self.recipe.ask == "together",
             pseudo=self.material.pseudo,
             share=settings.self_training.share if settings.self_training else 0.0,
         )
@@ -199,7 +204,7 @@ class RunTrainer(Trainer):
         def caption() -> torch.Tensor:
             seen["regions_MND"] = family.see(loaded, batch.pixels_MCHW)
             seen["output"] = family.forward(loaded, batch, seen["regions_MND"])
-            seen["summed"] = summed = self._judge(seen["output"].logits_BTV, inputs["labels"])
+            seen["summed"] = summed = self._judge(seen["output"], inputs["labels"])
             # Gradients and losses are averaged over the processes, so each counts for as many.
             return process_count() * summed.total / (summed.count if num_items_in_batch is None else num_items_in_batch)
 
@@ -211,7 +216,11 @@ class RunTrainer(Trainer):
             self.latest = {name: part.mean().detach() for name, part in {"caption": summed, **levels}.items()}
         return (loss, output) if return_outputs else loss
 
-    def _judge(self, logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> Summed:
+    def _judge(self, output: Output, labels_BT: torch.Tensor) -> Summed:
+        if self.recipe.speed.labels_only:
+            logits_BTV, labels_BT = output.at_labels(labels_BT)
+        else:
+            logits_BTV = output.logits_BTV
         if not (spread := self.recipe.train.location_spread):
             return caption_loss(logits_BTV, labels_BT)
         return spread_loss(logits_BTV, labels_BT, find_locations(self.opened.loaded.processor.tokenizer), spread)
@@ -236,13 +245,15 @@ class RunTrainer(Trainer):
         own = own_images(self.material.val)
         total = count = 0.0
         for rows in slice_images(own, settings.batch_images):
-            batch = opened.family.encode(opened.loaded, rows, with_answers=True).to(opened.loaded.device)
+            batch = opened.family.encode(opened.loaded, self._compose(rows), with_answers=True).to(opened.loaded.device)
             assert batch.labels_BT is not None
             output = opened.family.forward(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW))
-            summed = caption_loss(output.logits_BTV, batch.labels_BT)
+            summed = caption_loss(*output.at_labels(batch.labels_BT))
             total, count = total + float(summed.total), count + float(summed.count)
         asked = Asked(self.recipe.name, "own", "val", int(self.recipe.fold))
-        answers = answer_samples(opened, own, self.material.questionnaire, self.candidates, asked, settings)
+        answers = answer_samples(
+            opened, own, self.material.questionnaire, self.candidates, asked, settings, ask=self.recipe.ask
+        )
         every = gather_lists(list(answers))
         total, count = (sum(gather_lists([summed])) for summed in (total, count))
         score, by_question = validation_score(self.material.val, every, self.material.questionnaire)
@@ -282,9 +293,14 @@ class RunTrainer(Trainer):
         images, samples = augment_draws(
             draws, self.recipe.train.augment, side=size.get("height"), spacing_told=told, witnesses=self.witnesses
         )
-        batch = self.opened.family.encode(self.opened.loaded, samples, with_answers=True, images=images)
+        composed = self._compose(samples)
+        batch = self.opened.family.encode(self.opened.loaded, composed, with_answers=True, images=images)
         tensors = batch.tensors()
         return tensors | {"labels": tensors.pop("labels_BT"), "samples": [sample for sample, _ in draws]}
+
+    def _compose(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Return samples as they are learned from: each, or all those about an image in one."""
+        return as_asked(samples, self.recipe.ask, self.material.questionnaire)
 
 
 def _finish(trainer: RunTrainer, run: Path) -> Trained:

@@ -36,6 +36,7 @@ class ImageBatches:
     An epoch holds as many draws as there are samples. With `balance="category"` every category gives as many images,
     small ones more often; else each sample is drawn once. Given the seed and the epoch, the order is fixed.
 
+    `whole`: all questions about an image stand together, in as many images a batch as there would be else.
     `pseudo` samples, whose rows follow, come on top: some each epoch, none twice as long as there are others, so many
     that they are at most `share` of the epoch's draws.
     """
@@ -48,12 +49,14 @@ class ImageBatches:
         questions_per_image: int,
         balance: Literal["category", "none"],
         seed: int,
+        whole: bool = False,
         pseudo: Sequence[Sample] = (),
         share: float = 0.0,
     ) -> None:
         self.samples, self.balance, self.seed, self.epoch = (*samples, *pseudo), balance, seed, 0
         self.per_image = min(questions_per_image, batch_size)
         self.images_per_batch = max(1, batch_size // self.per_image)
+        self.per_image = len(samples) if whole else self.per_image
         self.of_image = _rows_by_image(samples, 0)
         self.of_pseudo = _rows_by_image(pseudo, len(samples))
         most = int(share / (1 - share) * len(samples)) // self.per_image if pseudo else 0

@@ -6,6 +6,7 @@ region k. So a prompt says by itself which regions it reads, and one that lost s
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +156,19 @@ class Causal(ABC):
         return regions if isinstance(regions, torch.Tensor) else torch.stack(tuple(regions))
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
-        """Return logits_BTV at the labels' positions (teacher forcing)."""
+        """Return states at the labels' positions (teacher forcing)."""
         if batch.labels_BT is None:
             raise ValueError("forward needs a batch encoded with answers")
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
         answers = _unpad(batch.labels_BT, batch.labels_BT != IGNORED)
-        packed = self._pack(batch, prompts, answers)
+        packed = self._pack(loaded, batch, prompts, answers)
         hidden_GLD = self._read(loaded, packed, batch, regions_MND)
         T = batch.labels_BT.shape[1]
         ends = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
         step_BT = (ends.unsqueeze(1) + torch.arange(T, device=loaded.device)).clamp(max=packed.column_BP.shape[1] - 1)
         column_BT = packed.column_BP.gather(1, step_BT)
-        logits_BTV = project_states(loaded.core, hidden_GLD[packed.row_B.unsqueeze(1), column_BT])
-        return Output(logits_BTV, regions_MND.mean(1)[batch.image_of_B])
+        states_BTD = hidden_GLD[packed.row_B.unsqueeze(1), column_BT]
+        return Output(states_BTD, regions_MND.mean(1)[batch.image_of_B], partial(project_states, loaded.core))
 
     def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the decoder's states (B, T, D) over the texts and their masked mean (B, D)."""
@@ -185,7 +186,7 @@ class Causal(ABC):
     ) -> list[torch.Tensor]:
         """Return each sample's log-likelihoods (K,): image and prompts are read once, candidates are twigs on them."""
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
-        packed = self._pack(batch, prompts, [[0]] * len(prompts))
+        packed = self._pack(loaded, batch, prompts, [[0]] * len(prompts))
         cache = DynamicCache()
         hidden_GLD = self._read(loaded, packed, batch, regions_MND, cache)
         ids = {text: self.answer_ids(loaded, text) for text in {text for texts in candidates for text in texts}}
@@ -197,12 +198,13 @@ class Causal(ABC):
     ) -> list[Answered]:
         """Answer greedily; all questions about an image go on side by side in its row, over one cache."""
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
-        packed = self._pack(batch, prompts, [[0]] * len(prompts))
+        packed = self._pack(loaded, batch, prompts, [[0]] * len(prompts))
         cache = DynamicCache()
         hidden_GLD = self._read(loaded, packed, batch, regions_MND, cache)
         lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=loaded.device)
+        held = min(max_new_tokens, max(1, _limit(loaded) - int(lengths_B.max())))
         token_BT, log_BT = self.decoder.go_on(
-            loaded.core, packed, hidden_GLD, lengths_B, cache, self._end_ids(loaded), max_new_tokens
+            loaded.core, packed, hidden_GLD, lengths_B, cache, self._end_ids(loaded), held
         )
         return self._tell(loaded, token_BT, log_BT)
 
@@ -216,11 +218,16 @@ class Causal(ABC):
             tokenizer.decode([token for token in row if token not in control], skip_special_tokens=False)
             for row in token_BT.tolist()
         ]
-        return [Answered(self.read_answer(t.strip()), float(mean)) for t, mean in zip(texts, means, strict=True)]
+        whole_B = torch.isin(token_BT, self._end_ids(loaded)).any(1)
+        return [
+            Answered(self.read_answer(text.strip()), float(mean), bool(whole))
+            for text, mean, whole in zip(texts, means, whole_B, strict=True)
+        ]
 
-    def _pack(self, batch: Batch, prompts: list[list[int]], answers: list[list[int]]) -> Packed:
+    def _pack(self, loaded: Loaded, batch: Batch, prompts: list[list[int]], answers: list[list[int]]) -> Packed:
         """Lay prompts and answers, their last tokens left off, out in rows; samples of one image share its row."""
-        owners = batch.image_of_B.tolist() if self.share else range(len(prompts))
+        shared = self.share and loaded.spec.speed.share_image
+        owners = batch.image_of_B.tolist() if shared else range(len(prompts))
         sequences = [[*prompt, *answer[:-1]] for prompt, answer in zip(prompts, answers, strict=True)]
         return pack_sequences(sequences, list(map(self.count_trunk, prompts)), owners, batch.prompt_BS.device)
 

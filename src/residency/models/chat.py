@@ -126,7 +126,7 @@ class Chat:
         return join_depths(seen, len(pixels_MCHW))
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
-        """Return logits_BTV at the labels' positions (teacher forcing); nothing else meets the vocabulary."""
+        """Return states at the labels' positions (teacher forcing)."""
         if batch.labels_BT is None:
             raise ValueError("forward needs a batch encoded with answers")
         regions_BND = regions_MND[batch.image_of_B]
@@ -134,9 +134,12 @@ class Chat:
         answers_BT = batch.labels_BT.masked_fill(~counted_BT, loaded.processor.tokenizer.pad_token_id)
         ids_BL = torch.cat([batch.prompt_BS, answers_BT], 1)
         mask_BL = torch.cat([batch.prompt_mask_BS, counted_BT.long()], 1)
-        logits_BLV = self._read(loaded, ids_BL, mask_BL, regions_BND, answers_BT.shape[1] + 1, use_cache=False).logits
+        inputs = self._place(loaded, ids_BL, mask_BL, regions_BND)
+        hidden_BLD = loaded.core.model(**inputs, use_cache=False).last_hidden_state
         last_BND = regions_BND.chunk(self.depth + 1, 1)[0]
-        return Output(logits_BLV[:, -answers_BT.shape[1] - 1 : -1], last_BND.mean(1))
+        return Output(
+            hidden_BLD[:, -answers_BT.shape[1] - 1 : -1], last_BND.mean(1), loaded.core.get_output_embeddings()
+        )
 
     def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the language model's states (B, T, D) over the texts alone, and their masked mean (B, D)."""
@@ -227,7 +230,8 @@ class Chat:
         means = ((log_BT * kept_BT).sum(1) / kept_BT.sum(1)).exp()
         said_BT = kept_BT.bool() & (ended_BT == 0)
         texts = [str(tokenizer.decode(ids[said])).strip() for ids, said in zip(ids_BT, said_BT, strict=True)]
-        return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
+        whole_B = ended_BT.any(1)
+        return [Answered(*told) for told in zip(texts, means.tolist(), whole_B.tolist(), strict=True)]
 
     def read_answer(self, text: str) -> str:
         """Return what the model said as it is."""
@@ -248,10 +252,17 @@ class Chat:
         **named: Any,
     ) -> Any:
         """Run the model over whole sequences; logits of the last positions alone, where it can."""
+        inputs = self._place(loaded, ids_BL, mask_BL, regions_BND)
+        return loaded.core(**inputs, **({"logits_to_keep": last} if "logits_to_keep" in self.accepted else {}), **named)
+
+    def _place(
+        self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor
+    ) -> dict[str, Any]:
+        """Return the inputs of whole sequences, with positions where the model does not find them by itself."""
         inputs = self._inputs(loaded, ids_BL, mask_BL, regions_BND)
         if not hasattr(loaded.core.model, "get_rope_index"):
             inputs["position_ids"] = (mask_BL.cumsum(1) - 1).clamp(min=0)
-        return loaded.core(**inputs, **({"logits_to_keep": last} if "logits_to_keep" in self.accepted else {}), **named)
+        return inputs
 
     def _inputs(
         self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor

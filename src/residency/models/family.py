@@ -1,15 +1,16 @@
 """The interface that every model family fills in: samples in, batches, logits and answers out."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
 
-from residency.config import Part, Weights
+from residency.config import Part, Speed, Weights
 from residency.errors import UserError
+from residency.losses import IGNORED
 from residency.types import Problem, Sample
 
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
@@ -28,6 +29,7 @@ class ModelSpec:
     image_size: int | None = None
     weights: Weights = "fp32"
     quantized: tuple[Part, ...] = ()
+    speed: Speed = field(default_factory=Speed)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,18 +102,31 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """logits_BTV stand at the positions of labels_BT; image_BD is each sample's pooled image embedding."""
+    """states_BTD stand at the positions of labels_BT, `project` turns states into logits over the vocabulary; image_BD
+    is each sample's pooled image embedding."""
 
-    logits_BTV: torch.Tensor
+    states_BTD: torch.Tensor
     image_BD: torch.Tensor
+    project: Callable[[torch.Tensor], torch.Tensor]
+
+    @property
+    def logits_BTV(self) -> torch.Tensor:  # noqa: N802 (named by its shape, as tensors are)
+        """The logits of every position, padding too."""
+        return self.project(self.states_BTD)
+
+    def at_labels(self, labels_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (1, N, V) and labels (1, N) where a label stands; nothing else meets the vocabulary."""
+        counted_BT = labels_BT != IGNORED
+        return self.project(self.states_BTD[counted_BT]).unsqueeze(0), labels_BT[counted_BT].unsqueeze(0)
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A generated answer's text and its mean token likelihood in [0, 1]."""
+    """A generated answer's text, its mean token likelihood in [0, 1], and whether the model came to its end."""
 
     text: str
     likelihood: float
+    whole: bool = True
 
 
 class Family(Protocol):

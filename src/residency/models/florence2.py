@@ -133,7 +133,7 @@ class Florence2:
         return regions_MND
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
-        """Return logits_BTV at the labels' positions (teacher forcing)."""
+        """Return states at the labels' positions (teacher forcing)."""
         if batch.labels_BT is None:
             raise ValueError("forward needs a batch encoded with answers")
         states_BSD = self._read_prompt(loaded, batch, regions_MND)
@@ -141,7 +141,7 @@ class Florence2:
         hidden_BTD = loaded.core.model.language_model.decoder(
             input_ids=decoder_BT, encoder_hidden_states=states_BSD, encoder_attention_mask=batch.prompt_mask_BS
         ).last_hidden_state
-        return Output(loaded.core.lm_head(hidden_BTD), regions_MND.mean(1)[batch.image_of_B])
+        return Output(hidden_BTD, regions_MND.mean(1)[batch.image_of_B], loaded.core.lm_head)
 
     def embed_text(self, loaded: Loaded, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the text encoder's states (B, T, D) and their masked mean (B, D)."""
@@ -173,14 +173,15 @@ class Florence2:
         decoder = cross_decoder(core, self._read_prompt(loaded, batch, regions_MND), batch.prompt_mask_BS)
         packed, hidden_B1D, cache = decoder.begin(core)
         end = torch.tensor([tokenizer.eos_token_id], device=loaded.device)
-        forced = core.generation_config.forced_bos_token_id
+        forced, held = core.generation_config.forced_bos_token_id, core.config.text_config.max_position_embeddings
         token_BT, log_BT = decoder.go_on(
-            core, packed, hidden_B1D, torch.ones_like(packed.row_B), cache, end, max_new_tokens, forced
+            core, packed, hidden_B1D, torch.ones_like(packed.row_B), cache, end, min(max_new_tokens, held), forced
         )
         made_BT = (token_BT != IGNORED).float()
         means = ((log_BT * made_BT).sum(1) / made_BT.sum(1)).exp()
         texts = [_decode_answer(tokenizer, ids) for ids in token_BT]
-        return [Answered(text, float(mean)) for text, mean in zip(texts, means, strict=True)]
+        whole_B = (token_BT == tokenizer.eos_token_id).any(1)
+        return [Answered(*told) for told in zip(texts, means.tolist(), whole_B.tolist(), strict=True)]
 
     def read_answer(self, text: str) -> str:
         """Return what the model said as it is: samples tell places as this family does."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file
 
-from residency.config import Recipe, Tune, load_recipe
+from residency.config import Recipe, Speed, Tune, load_recipe
 from residency.errors import UserError
 from residency.models.adapt import attach_adapter
 from residency.models.chat import read_chat
@@ -57,7 +57,12 @@ class Opened:
 
 
 def open_model(
-    name: str, *, prompt: str = "{prefix}", image_size: int | None = None, tune: Tune | None = None
+    name: str,
+    *,
+    prompt: str = "{prefix}",
+    image_size: int | None = None,
+    tune: Tune | None = None,
+    speed: Speed = Speed(),  # noqa: B008 (frozen)
 ) -> Opened:
     """Load a base model by short name, folder, or hub name, its weights as `tune` wants them held (fp32 without).
 
@@ -71,7 +76,7 @@ def open_model(
     transformers.utils.logging.disable_progress_bar()
     try:
         family = _find_family(name, source)
-        held = ModelSpec(source, prompt, image_size)
+        held = ModelSpec(source, prompt, image_size, speed=speed)
         if tune:
             held = replace(held, weights=tune.weights, quantized=tune.quantize_parts if tune.quantize else ())
         loaded = family.load(held)
@@ -85,8 +90,8 @@ def open_model(
     return Opened(name, family, loaded)
 
 
-def open_run(run: Path) -> tuple[Recipe, Opened]:
-    """Load a run's base model with its adapter.
+def read_run(run: Path) -> Recipe:
+    """Return the recipe of a trained run; nothing is loaded.
 
     Raises:
         UserError: the folder is no run, or its training has not ended.
@@ -95,8 +100,19 @@ def open_run(run: Path) -> tuple[Recipe, Opened]:
         raise UserError(f"{run} is not a run", found="no config.yaml", do="residency train RECIPE makes one")
     if not (run / "adapter" / "adapter_config.json").is_file():
         raise UserError(f"{run} has no adapter yet", do="let `residency train` end; the same command goes on")
-    recipe = load_recipe(run / "config.yaml")
-    opened = open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune)
+    return load_recipe(run / "config.yaml")
+
+
+def open_run(run: Path) -> tuple[Recipe, Opened]:
+    """Load a run's base model with its adapter.
+
+    Raises:
+        UserError: as `read_run`; the adapter is damaged.
+    """
+    recipe = read_run(run)
+    opened = open_model(
+        recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune, speed=recipe.speed
+    )
     try:
         attach_adapter(opened.loaded, run / "adapter")
     except DAMAGED as error:

@@ -122,3 +122,139 @@ def test_bad_vqa_rad_records_are_told_all_at_once(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-40])
     error = fail(tmp_path / "rad", tmp_path / "cut")
     assert "public.json is no JSON" in error and "cut short" in error
+
+
+def kinds(told: dict[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = told["found"]
+    return found
+
+
+def answers(dataset: Dataset) -> dict[tuple[str, str], str | None]:
+    return {(sample.image.rpartition("/")[2], sample.prefix): sample.suffix for sample in dataset.samples}
+
+
+@needs_shared
+def test_blood_cells_list_the_two_boxes_without_area_and_never_train_on_them(tmp_path: Path) -> None:
+    error = fail(SHARED / "blood_cells", tmp_path / "out", "--format", "voc")
+    assert "2 problem(s)" in error
+    assert "BloodImage_00338.xml object 13: `RBC` box [504, 337, 504, 337] has no area [invalid-box]" in error
+    assert "BloodImage_00343.xml object 4: `RBC` box [181, 329, 181, 329] has no area [invalid-box]" in error
+    told, dataset = ingest(SHARED / "blood_cells", tmp_path / "out", "--skip-bad")
+    assert (told["images"], told["annotated_images"], kinds(told)) == (364, 364, {"invalid-box": 2})
+    labels = Counter(box.label for sample in dataset.samples for box in sample.boxes)
+    assert labels == {"RBC": 4155 - 2, "WBC": 372, "Platelets": 361}
+    assert all(s.suffix and s.suffix.count("<loc_") == 4 * len(s.boxes) and s.prefix == "<OD>" for s in dataset.samples)
+    assert "has no area" in (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+
+
+VOC = """<annotation><filename>{}</filename><size><width>{}</width><height>96</height></size>{}</annotation>"""
+VOC_BOX = (
+    "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+)
+
+
+def write_voc(folder: Path, name: str, image: str, *boxes: tuple[object, ...], width: int = 96) -> None:
+    (folder / "Annotations").mkdir(parents=True, exist_ok=True)
+    things = "".join(VOC_BOX.format(*box) for box in boxes)
+    (folder / "Annotations" / f"{name}.xml").write_text(VOC.format(image, width, things))
+
+
+def test_voc_boxes_become_location_tokens_and_bad_ones_are_told_together(tmp_path: Path) -> None:
+    draw_all(tmp_path / "voc" / "JPEGImages", "a.png b.png c.png d.png e.png")
+    write_voc(tmp_path / "voc", "a", "a.png", ("cell", 48, 24, 96, 72), ("cell", 0, 0, 24, 24), ("blob", 9, 9, 18, 18))
+    for name in "bc":
+        write_voc(tmp_path / "voc", name, f"{name}.png", ("cell", 10, 10, 20, 20), ("cell", 10, 10, 20, 20))
+    write_voc(tmp_path / "voc", "d", "d.png")
+    lists = tmp_path / "voc" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for split, names in {"train": "a\nb\n", "val": "c\n", "test": "d\ne\n"}.items():
+        (lists / f"{split}.txt").write_text(names)
+    told, dataset = ingest(tmp_path / "voc", tmp_path / "out")
+    assert kinds(told) == {"repeated-mark": 2, "nothing-marked": 1, "unused-image": 1}
+    assert answers(dataset)["a.png", "<OD>"] == (
+        "blob<loc_93><loc_93><loc_187><loc_187>cell<loc_0><loc_0><loc_250><loc_250>cell<loc_500><loc_250><loc_999><loc_750>"
+    )
+    assert [sample.image[-5:] for sample in dataset.split("train")] == ["a.png", "b.png"]
+    write_voc(tmp_path / "voc", "b", "b.png", ("cell", 90, 10, 120, 20), ("cell", 5, 5, "x", 9), ("", 5, 5, 9, 9))
+    write_voc(tmp_path / "voc", "c", "c.png", ("cell", 10, 10, 20, 20), width=640)
+    write_voc(tmp_path / "voc", "d", "lost.png", ("cell", 10, 10, 20, 20))
+    write_voc(tmp_path / "voc", "e", "a.png", ("cell", 10, 10, 20, 20))
+    (tmp_path / "voc" / "Annotations" / "f.xml").write_text("<annotation><object>")
+    error = fail(tmp_path / "voc", tmp_path / "bad")
+    assert "7 problem(s)" in error
+    for told_of in (
+        "b.xml object 1: `cell` box [90, 10, 120, 20] lies outside the picture of 96 x 96 pixels",
+        "b.xml object 2: the object has no xmax",
+        "b.xml object 3: the object has no name",
+        "c.xml: the picture has 96 x 96 pixels, its annotation says 640 x 96",
+        "no image `lost.png`",
+        "e.xml: `a.png` is annotated a second time, first in",
+        "f.xml: no XML",
+    ):
+        assert told_of in error
+
+
+def test_coco_boxes_and_polygons(tmp_path: Path) -> None:
+    draw_all(tmp_path / "coco" / "images", "a.png b.png c.png d.png")
+    images = [{"id": n, "file_name": f"{name}.png", "width": 96, "height": 96} for n, name in enumerate("abcd", 1)]
+    square = [[24, 24, 72, 24, 72, 72, 24, 72]]
+    known = {"category_id": 7, "bbox": [24, 24, 48, 48]}
+    good = [{"image_id": n, "segmentation": square if n == 1 else [], **known} for n in (1, 2, 3, 4)]
+    crowd = {"image_id": 1, "segmentation": {"counts": [0, 9], "size": [96, 96]}, "iscrowd": 1, **known}
+    coco = {"images": images, "annotations": [*good, crowd], "categories": [{"id": 7, "name": "nodule"}]}
+    path = write_json(tmp_path / "coco" / "annotations" / "instances.json", coco)
+    told, dataset = ingest(tmp_path / "coco", tmp_path / "out")
+    assert kinds(told) == {"crowd": 1}
+    told_boxes = answers(dataset)
+    assert told_boxes["a.png", "<OD>"] == "nodule<loc_250><loc_250><loc_750><loc_750>"
+    outline = next(sample for sample in dataset.samples if sample.outlines)
+    assert (outline.prefix, outline.question) == ("Outline: nodule.", "outline")
+    assert outline.suffix and outline.suffix.startswith("<loc_") and outline.suffix.count("<loc_") == 24
+    bad = [
+        {"image_id": 9, **known},
+        {"image_id": 1, "category_id": 8, "bbox": [1, 1, 2, 2]},
+        {"image_id": 1, "category_id": 7, "bbox": [90, 90, 40, 40]},
+        {"image_id": 1, "category_id": 7, "bbox": [1, 2, 3]},
+        {"image_id": 1, "segmentation": [[1, 2, 3]], "category_id": 7, "bbox": [1, 1, 8, 8]},
+        "none",
+    ]
+    coco["annotations"] = good + bad
+    write_json(path, coco)
+    error = fail(tmp_path / "coco", tmp_path / "bad")
+    assert "6 problem(s)" in error
+    for told_of in ("annotation 5: the file has no image 9", "no category 8", "[90, 90, 130, 130] lies outside",
+                    "`nodule` bbox is [1, 2, 3]", "3 numbers are no polygon", "no object: none"):  # fmt: skip
+        assert told_of in error
+
+
+def test_yolo_rows_with_their_published_splits(tmp_path: Path) -> None:
+    yolo = tmp_path / "yolo"
+    for split, names in {"train": "a b", "val": "c", "test": "d"}.items():
+        for name in names.split():
+            draw_image(yolo / "images" / split / f"{name}.png", seed=ord(name))
+            rows = yolo / "labels" / split / f"{name}.txt"
+            rows.parent.mkdir(parents=True, exist_ok=True)
+            rows.write_text("0 0.5 0.5 0.5 0.25\n" + ("1 0.1 0.1 0.4 0.1 0.4 0.4\n" if name == "a" else ""))
+    error = fail(yolo, tmp_path / "out")
+    assert "no file names the classes" in error and "data.yaml" in error
+    (yolo / "data.yaml").write_text("names: {0: tumour, 1: cyst}\n")
+    told, dataset = ingest(yolo, tmp_path / "out")
+    assert kinds(told) == {}
+    found = answers(dataset)
+    assert found["d.png", "<OD>"] == "tumour<loc_250><loc_375><loc_750><loc_625>"
+    assert found["a.png", "<OD>"] == "cyst<loc_100><loc_100><loc_400><loc_400>" + found["d.png", "<OD>"]
+    assert ("a.png", "Outline: cyst.") in found
+    assert [len(dataset.split(name)) for name in ("train", "val", "test")] == [3, 1, 1]
+    (yolo / "labels" / "train" / "b.txt").write_text(
+        "0 0.5 0.5 1.5 0.2\n2 0.5 0.5 0.1 0.1\n0 0.5 0.5\n0 nan .5 .5 .5\nx\n"
+    )
+    error = fail(yolo, tmp_path / "bad")
+    assert "5 problem(s)" in error
+    for told_of in (
+        "b.txt line 1: `tumour` box",
+        "class 2, which has no name",
+        "a box has 4",
+        "is no number",
+        "`x` is no class",
+    ):
+        assert told_of in error

@@ -89,7 +89,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
             continue
         group = _group(line, frame.group_by, image, problems)
         category = _category(line, image, frame, categories, problems)
-        places = _places(line, frame, image, gathered)
+        places = _places(line, frame, image, gathered, problems)
         answer, parts, suffix = _answer(line, question, frame, places, gathered, problems)
         if problems or group is None:
             gathered.problems += [p if p.source else p.model_copy(update={"source": line.source}) for p in problems]
@@ -180,11 +180,20 @@ def _category(line: Line, image: str, frame: Frame, categories: Lexicon, problem
     return found.name if found else None
 
 
-def _places(line: Line, frame: Frame, image: str, gathered: Gathered) -> Places:
+def _places(line: Line, frame: Frame, image: str, gathered: Gathered, problems: list[Problem]) -> Places:
     """Return the line's marks as valid boxes and outlines; each invalid one is a problem, and left out by itself."""
     if line.marks is None:
         return Places()
-    places = settle_marks(line.marks, frame.images[image].size)
+    size = frame.images[image].size
+    if line.size and line.size != size:
+        message = f"the picture has {size[0]} x {size[1]} pixels, its annotation says {line.size[0]} x {line.size[1]}"
+        problems.append(Problem(kind="other-size", message=message, source=line.source))
+        return Places()
+    places = settle_marks(line.marks, size, labelled=line.labelled)
+    gathered.flags += places.flags
+    if not places.text and not places.problems:
+        message = "nothing is marked in the picture: it stays without an answer"
+        gathered.flags.append(Problem(kind="nothing-marked", message=message, source=line.source))
     gathered.problems += places.problems
     gathered.bad_rows += len(places.problems)
     return places

@@ -18,6 +18,8 @@ class Line:
     """One line: where it stands, its keys, the split that its source names, the question it answers if that is known.
 
     `marks` are boxes and outlines as the source gives them: what the answer tells where `values` has no suffix.
+    `size` is the picture's (width, height) as the source says. `labelled` marks are told with their labels; those
+    whose prompt names the label are not.
     """
 
     source: Source
@@ -25,6 +27,8 @@ class Line:
     split: SplitName | None = None
     question: str | None = None
     marks: tuple[Mark, ...] | None = None
+    size: tuple[int, int] | None = None
+    labelled: bool = True
 
     def text(self, key: str) -> str:
         """Return a value as plain text, '' where it is missing."""
@@ -51,9 +55,11 @@ class Reading:
 class Place:
     """Where a source lies: the files that hold its answers, and the folder of its images.
 
-    `question` is what a table of labels is asked, where the user says it.
+    `question` is what a table of labels is asked, where the user says it. `unpacked`: the images lay within the files;
+    they were written out to become part of the dataset.
     """
 
     files: tuple[Path, ...]
     images: Path
     question: str | None = None
+    unpacked: bool = False

@@ -33,18 +33,29 @@ class Mark:
 
 @dataclass(frozen=True)
 class Places:
-    """The valid boxes and outlines of one image, their `text` in location tokens, and a problem for each bad one."""
+    """The valid boxes and outlines of one image, their `text` in location tokens, a problem for each bad one.
+
+    A mark that stands twice counts once, with a flag. Text leaves labels out unless `labelled`.
+    """
 
     boxes: tuple[Box, ...] = ()
     outlines: tuple[Outline, ...] = ()
     problems: tuple[Problem, ...] = ()
+    flags: tuple[Problem, ...] = ()
     text: str = ""
 
 
-def settle_marks(marks: Sequence[Mark], size: tuple[int, int]) -> Places:
+def settle_marks(marks: Sequence[Mark], size: tuple[int, int], *, labelled: bool = True) -> Places:
     """Check marks against the picture's (width, height): no area, or outside of it, is a problem of that mark alone."""
-    boxes, outlines, problems = [], [], []
+    boxes: list[Box] = []
+    outlines: list[Outline] = []
+    problems, flags = [], []
+    firsts: dict[object, Mark] = {}
     for mark in marks:
+        if (first := firsts.setdefault((mark.label, mark.points), mark)) is not mark:
+            message = f"`{mark.label}` is marked here as in {first.source}: it counts once"
+            flags.append(Problem(kind="repeated-mark", message=message, source=mark.source))
+            continue
         scale_2 = np.array(size if mark.shares else (1, 1), float)
         points_P2 = np.array(mark.points, float) * scale_2
         if fault := _find_fault(points_P2, size):
@@ -59,10 +70,12 @@ def settle_marks(marks: Sequence[Mark], size: tuple[int, int]) -> Places:
             boxes.append(Box(label=mark.label, xyxy=(x0, y0, x1, y1)))
         else:
             outlines.append(Outline(label=mark.label, points=tuple((x, y) for x, y in cut_P2.tolist())))
-    return Places(tuple(boxes), tuple(outlines), tuple(problems), tell_places(boxes, outlines, size))
+    return Places(
+        tuple(boxes), tuple(outlines), tuple(problems), tuple(flags), tell_places(boxes, outlines, size, labelled)
+    )
 
 
-def tell_places(boxes: Sequence[Box], outlines: Sequence[Outline], size: tuple[int, int]) -> str:
+def tell_places(boxes: Sequence[Box], outlines: Sequence[Outline], size: tuple[int, int], labelled: bool) -> str:
     """Return boxes and outlines in location tokens, by label; those of one label from left to right ('' if none)."""
     told: list[tuple[str, tuple[float, ...], str]] = [
         (box.label, box.xyxy, tell_points(np.array(box.xyxy).reshape(2, 2) / size)) for box in boxes
@@ -70,7 +83,7 @@ def tell_places(boxes: Sequence[Box], outlines: Sequence[Outline], size: tuple[i
     for outline in outlines:
         points_P2 = np.array(outline.points) / size
         told.append((outline.label, tuple(points_P2.min(0)), tell_outline(points_P2)))
-    return "".join(label + tokens for label, _, tokens in sorted(told, key=lambda item: item[:2]))
+    return "".join((label if labelled else "") + tokens for label, _, tokens in sorted(told, key=lambda item: item[:2]))
 
 
 def _find_fault(points_P2: np.ndarray, size: tuple[int, int]) -> str | None:

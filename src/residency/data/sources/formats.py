@@ -4,11 +4,18 @@ from pathlib import Path
 from types import ModuleType
 
 from residency.data.lines import Place
-from residency.data.sources import vqa_rad
+from residency.data.sources import coco, path_vqa, voc, vqa_rad, yolo
 from residency.errors import UserError
 
-FORMATS: dict[str, ModuleType] = {"vqa-rad": vqa_rad}
-"""Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`."""
+FORMATS: dict[str, ModuleType] = {
+    "vqa-rad": vqa_rad,
+    "path-vqa": path_vqa,
+    "voc": voc,
+    "coco": coco,
+    "yolo": yolo,
+}
+"""Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`; where pictures lie
+within the files, also `unpack(place, folder, limit, seed)`."""
 SHEETS = (".xlsx", ".xlsm", ".csv", ".tsv", ".txt", ".jsonl")
 
 

@@ -63,6 +63,9 @@ def ingest(
     format: Annotated[
         str, typer.Option(help="A published layout (docs/sources.md) such as vqa-rad; auto finds it out.")
     ] = "auto",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many rows, drawn by the seed (path-vqa and the like).")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -84,6 +87,7 @@ def ingest(
         replace_old=replace,
         keep_leak=_read_risks(accept or []),
         format=format,
+        limit=limit,
     )
     tell(summary, as_json)
 

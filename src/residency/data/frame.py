@@ -73,6 +73,8 @@ class Frame:
     out: Path
     layers: tuple[Layer, ...] = LAYERS
     images: Mapping[str, ImageFile] = field(default_factory=dict)
+    within: str | None = None
+    """The dataset's own folder of images; None where they stay where they are."""
 
     def with_images(self, images: Sequence[ImageFile], unreadable: Sequence[Problem]) -> "Frame":
         """Return the frame that knows what was read of the images, and which cannot be used."""
@@ -84,6 +86,8 @@ class Frame:
 
     @cached_property
     def _upward(self) -> str:
+        if self.within:
+            return self.within
         return Path(os.path.relpath(self.index.root.resolve(), self.out.resolve())).as_posix()
 
 

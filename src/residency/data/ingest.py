@@ -17,10 +17,14 @@ from residency.data.material import Material, find_origin, read_material
 from residency.data.rows import read_tables
 from residency.data.settle import add_unannotated, find_overlap, given_splits, join_twins, settle_repeats, tear_groups
 from residency.data.split import RATIOS, make_splits
+from residency.data.unpack import unpacked
 from residency.data.wording import LAYERS, Layer
 from residency.errors import CheckFailed, UserError
 from residency.files import new_folder, sha256_file, write_lines
 from residency.types import Problem, Source
+
+IMAGES = "images"
+"""The dataset's own folder of pictures that were unpacked."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def ingest(
     keep_leak: bool = False,
     format: str = "auto",
     question: str | None = None,
+    limit: int | None = None,
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
 
@@ -83,6 +88,7 @@ def ingest(
         keep_leak: keep a published split though its images stand in several; the audit lists each.
         format: a published layout by name (`data/sources/formats.py`), or `auto` to find it out.
         question: what is asked of a table of labels, where it is not to be the default.
+        limit: so many rows of a layout that holds its pictures within, drawn by the seed.
 
     Raises:
         UserError: a file or an argument that cannot be used.
@@ -92,10 +98,15 @@ def ingest(
     _check_out(out, images, replace_old)
     origin = find_origin(sheet, images, format, question)
     before = {path: sha256_file(path) for path in origin.place.files}
-    index = index_images(origin.place.images)
-    with quiet_readers(), paused_collector(), reading_ahead(index.paths) as finish:
+    with (
+        unpacked(origin, out, limit, seed) as origin,
+        quiet_readers(),
+        paused_collector(),
+        reading_ahead((index := index_images(origin.place.images)).paths) as finish,
+    ):
         material = read_material(origin, images, questionnaire, out)
-        frame = Frame(index, material.questionnaire, group_by, out, tuple(layers))
+        within = IMAGES if origin.place.unpacked else None
+        frame = Frame(index, material.questionnaire, group_by, out, tuple(layers), within=within)
         # Rows are read while the images are, each image taken for readable; lines tell boxes by an image's size.
         early = None if material.lines else _gather(material, frame)
         read, unreadable = finish()
@@ -115,13 +126,17 @@ def ingest(
         _check_unchanged(before, frame)
         dataset = Dataset(out, tuple(samples), material.questionnaire, splits)
         audit = build_audit(dataset, named, twins, frame.index.problems, _history(before, frame, gathered))
-        return _write(dataset, gathered, audit, replace_old)
+        return _write(dataset, gathered, audit, replace_old, origin.place.images if within else None)
 
 
-def _write(dataset: Dataset, gathered: Gathered, audit: Audit, replace_old: bool) -> IngestSummary:
-    """Write the dataset's folder whole and return what it holds."""
+def _write(
+    dataset: Dataset, gathered: Gathered, audit: Audit, replace_old: bool, pictures: Path | None
+) -> IngestSummary:
+    """Write the dataset's folder whole, unpacked pictures moved into it, and return what it holds."""
     out = dataset.folder
     with new_folder(out, replace_old) as folder:
+        if pictures:
+            pictures.rename(folder / IMAGES)
         made = replace(dataset, folder=folder)
         write_dataset(made)
         write_lines(folder / "normalization.jsonl", gathered.changes)

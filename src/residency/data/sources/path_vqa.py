@@ -8,7 +8,8 @@ hash of its bytes. Yes/no answers become a choice, all others text.
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,7 +75,7 @@ def unpack(place: Place, folder: Path, limit: int | None, seed: int) -> Place:
                 if kept[start + number]:
                     named = {"file": str(path), "row": number + 1, "image": _write_picture(row["image"], folder)}
                     lines.write(json.dumps(named | {key: row[key] for key in _COLUMNS[1:]}, ensure_ascii=False) + "\n")
-    return Place(place.files, folder / "images")
+    return replace(place, images=folder / "images", unpacked=True)
 
 
 def read(place: Place) -> Reading:
@@ -127,7 +128,7 @@ def _open_parquet(path: Path) -> Any:
     parquet = _parquet()
     try:
         return parquet.ParquetFile(path)
-    except (OSError, parquet.lib.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:
         do = "fetch the file again: it was cut short, or is a pointer of git-lfs"
         raise UserError(f"{path} is no parquet file", found=str(error).splitlines()[0], do=do, exit_code=1) from None
 
@@ -138,10 +139,3 @@ def _parquet() -> ModuleType:
     except ImportError:
         raise MissingExtra("pyarrow", "parquet") from None
     return pyarrow.parquet
-
-
-def drawn(lines: Sequence[Line], limit: int | None, seed: int) -> list[Line]:
-    """Return `limit` lines, drawn by the seed, in their order; all where there are no more."""
-    if limit is None or len(lines) <= limit:
-        return list(lines)
-    return [lines[i] for i in sorted(np.random.default_rng(seed).choice(len(lines), limit, replace=False))]

@@ -1,7 +1,6 @@
 """Put a run to the test: a recipe or a run folder in, the test split's predictions in every way and the floors' out."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,19 +9,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from residency.answering import Candidates
 from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
+from residency.engines import Engine, EngineName, Pass, local_engine, ray_engine
 from residency.errors import UserError
 from residency.evaluate.floors import Probe, predict_floor
 from residency.files import write_lines
 from residency.folder import check_data, check_folder, holding, is_own_data, is_trained
 from residency.material import require_ready, select_samples
 from residency.models.family import Images
-from residency.models.registry import Opened, open_model, open_run
+from residency.models.registry import Opened, open_model, open_run, read_run
 from residency.predict import (
     Asked,
-    Candidates,
-    answer_samples,
     blind_images,
     candidates_of,
     mute_samples,
@@ -100,6 +99,8 @@ def predict_runs(
     modes: Sequence[Mode] = MODES,
     floors: bool = True,
     out: Path | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
 ) -> Predicted:
     """Answer with every run (the folds of one); in `out`, where it is named, several get a folder each.
 
@@ -114,6 +115,8 @@ def predict_runs(
             modes=modes,
             floors=floors,
             out=out / run.name if out and len(runs) > 1 else out,
+            engine=engine,
+            workers=workers,
         )
         for run in runs
     ]
@@ -132,34 +135,49 @@ def predict_run(
     modes: Sequence[Mode] = MODES,
     floors: bool = True,
     out: Path | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
 ) -> Predicted:
     """Answer a split of a run's dataset (or of another one) in the given ways; whole files are not made again.
 
+    `engine`: this process, or `workers` on a Ray cluster; the floors' tower is always seen through here.
+
     Raises:
-        UserError: no such run, its training has not ended, or the split is empty.
+        UserError: no such run, its training has not ended, the split is empty, or another command is at work on it.
+        MissingExtra: Ray is asked for and not installed.
     """
     join_processes()
-    recipe, opened = open_run(run)
-    fold = recipe.fold if isinstance(recipe.fold, int) else 0
+    recipe = read_run(run)
     folder = out or _default_folder(recipe, run, data)
-    exam = _set_exam(recipe, data, split, fold)
+    with holding(folder):
+        exam = _set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
+        opened = open_run(run)[1] if engine == "local" or floors else None
+        with ray_engine(str(run), workers) if opened is None or engine == "ray" else local_engine(opened) as answer:
+            files, made, not_run = _answer_modes(answer, exam, modes, folder)
+        if floors and opened is not None:
+            if is_first():
+                _answer_floors(opened, exam, folder)
+            wait_for_all()
+            files += [str(folder / f"{split}.{floor}.jsonl") for floor in FLOORS]
+    return Predicted(files=tuple(files), made=made, not_run=not_run)
+
+
+def _answer_modes(
+    engine: Engine, exam: Exam, modes: Sequence[Mode], folder: Path
+) -> tuple[list[str], int, dict[str, str]]:
+    """Return the files of the ways that could be answered, how many answers were made, and why the others were not."""
     files: list[str] = []
     made, not_run = 0, dict[str, str]()
     for mode in modes:
-        path = folder / f"{split}.{mode}.jsonl"
+        path = folder / f"{exam.split}.{mode}.jsonl"
         try:
-            made += _answer_mode(opened, exam, mode, path, folder)
+            made += _answer_mode(engine, exam, mode, path, folder)
             files.append(str(path))
         except UserError as error:
             if len(modes) == 1:
                 raise
             not_run[mode] = error.what
-    if floors:
-        if is_first():
-            _answer_floors(opened, exam, folder)
-        wait_for_all()
-        files += [str(folder / f"{split}.{floor}.jsonl") for floor in FLOORS]
-    return Predicted(files=tuple(files), made=made, not_run=not_run)
+    return files, made, not_run
 
 
 def _default_folder(recipe: Recipe, run: Path, data: Path | None) -> Path:
@@ -174,15 +192,27 @@ def _default_folder(recipe: Recipe, run: Path, data: Path | None) -> Path:
     return run / "predictions" / ("" if is_own_data(data, run) else data.resolve().name)
 
 
-def predict_model(model: str, data: Path, out: Path, split: SplitName = "test") -> Predicted:
+def predict_model(
+    model: str,
+    data: Path,
+    out: Path,
+    split: SplitName = "test",
+    *,
+    engine: EngineName = "local",
+    workers: int | None = None,
+) -> Predicted:
     """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates, into `out`.
 
     Raises:
-        UserError: no such model or dataset, or the split is empty.
+        UserError: no such model or dataset, the split is empty, or another command is at work on `out`.
+        MissingExtra: Ray is asked for and not installed.
     """
+    join_processes()
     exam = _set_exam(Recipe(name="base", data=data, model=model), None, split, 0)
     path = out / f"{split}.base.jsonl"
-    return Predicted(files=(str(path),), not_run={}, made=_answer_mode(open_model(model), exam, "base", path, out))
+    with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_model(model)) as answer:
+        made = _answer_mode(answer, exam, "base", path, out)
+    return Predicted(files=(str(path),), not_run={}, made=made)
 
 
 def tower_features(opened: Opened, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
@@ -214,7 +244,7 @@ def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) ->
     return Exam(recipe, dataset, tuple(training), tuple(asked), split, fold, candidates)
 
 
-def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Path) -> int:
+def _answer_mode(engine: Engine, exam: Exam, mode: Mode, path: Path, folder: Path) -> int:
     seed = exam.recipe.train.seed
     samples: Sequence[Sample] = exam.asked
     images: Images | None = None
@@ -225,19 +255,8 @@ def _answer_mode(opened: Opened, exam: Exam, mode: Mode, path: Path, folder: Pat
     elif mode == "mute":
         samples = mute_samples(samples, seed)
     asked = Asked(exam.recipe.model if mode == "base" else exam.recipe.name, mode, exam.split, exam.fold)
-    answer = partial(
-        answer_samples,
-        opened,
-        questionnaire=exam.dataset.questionnaire,
-        candidates=exam.candidates,
-        asked=asked,
-        settings=exam.recipe.predict,
-        images=images,
-    )
-    model = opened.loaded.model
-    untuned = mode == "base" and hasattr(model, "disable_adapter")
-    with model.disable_adapter() if untuned else nullcontext():
-        return write_shares(path, samples, answer, mode)
+    way = Pass(exam.dataset.questionnaire, exam.candidates, asked, exam.recipe.predict, images, exam.recipe.ask)
+    return write_shares(path, samples, partial(engine, way), mode, exam.recipe.ask)
 
 
 def _mean_image(exam: Exam, path: Path) -> Image.Image:

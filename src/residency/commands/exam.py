@@ -10,6 +10,7 @@ from residency.errors import UserError
 from residency.tell import out_console, score_table, tell
 from residency.types import MODES, Mode, SplitName
 
+Engine = Literal["local", "ray"]
 Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
 
 
@@ -20,6 +21,10 @@ def predict(
     split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
     mode: Annotated[Way, typer.Option("--as", help="One way of answering, or all five.")] = "all",
     out: Annotated[Path | None, typer.Option(help="Folder for the predictions; left out, the run's own.")] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="This process, or the workers of a Ray cluster (docs/several-gpus.md).")
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray: how many; left out, one a GPU or a core.")] = None,
     as_json: Json = False,
 ) -> None:
     """Answer a split: as tuned, as the base, with a blank image, another patient's image, another question."""
@@ -28,7 +33,9 @@ def predict(
     modes: tuple[Mode, ...] = MODES if mode == "all" else (mode,)
     runs = [Path(model), *sorted(Path(model).glob("fold-*"))]
     if runs := [run for run in runs if (run / "config.yaml").is_file()]:
-        result = predict_runs(runs, data=data, split=split, modes=modes, floors=mode == "all", out=out)
+        result = predict_runs(
+            runs, data=data, split=split, modes=modes, floors=mode == "all", out=out, engine=engine, workers=workers
+        )
     elif data is None:
         raise UserError(
             f"{model} is not a run, and no dataset was named",
@@ -38,7 +45,7 @@ def predict(
     elif mode not in ("base", "all"):
         raise UserError(f"{model} is not tuned, so it answers in one way", found=f"--as {mode}", allowed="--as base")
     else:
-        result = predict_model(model, data, out or Path("predictions"), split)
+        result = predict_model(model, data, out or Path("predictions"), split, engine=engine, workers=workers)
     elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
     tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
 

@@ -1,0 +1,106 @@
+"""Archives answered on a local two-node Ray cluster: as in one process, whatever is killed meanwhile."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from residency.cli import main
+from residency.data.dataset import Dataset, write_dataset
+from tests.discs import QUESTIONNAIRE, build_bench, disc_samples
+
+ray = pytest.importorskip("ray")
+STORE_BYTES = 80 * 2**20
+PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, beside it `archive`: 24 images that it was not trained on, answered image by image."""
+    folder = build_bench(tmp_path_factory.mktemp("ray"), images=12)
+    samples = disc_samples(folder / "archived", 24)
+    write_dataset(Dataset(folder / "archive", samples, QUESTIONNAIRE, None))
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe |= {"predict": {"batch_images": 1}, "out": str(folder)}
+    recipe["train"] |= {"epochs": 1}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    call("train", folder / "recipe.yaml")
+    call("predict", folder / "discs", "--data", folder / "archive", "--as", "own", "--out", folder / "local")
+    return folder / "discs"
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Two nodes of one core each on this machine; nothing is reported, no dashboard runs, nothing is left behind."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=node)
+    made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def call(*arguments: object) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["residency", *map(str, arguments)])
+        main()
+    assert ended.value.code == 0
+
+
+def answers(folder: Path) -> dict[str, tuple[str, dict[str, float], float]]:
+    lines = (folder / "test.own.jsonl").read_text().splitlines()
+    assert len(lines) == 48
+    return {
+        line["id"]: (line["prediction"], pytest.approx(line["candidates"], abs=1e-3), pytest.approx(line["confidence"]))
+        for line in map(json.loads, lines)
+    }
+
+
+def ask_ray(run: Path, out: Path) -> None:
+    call("predict", run, "--data", run.parent / "archive", "--as", "own", "--out", out, "--engine", "ray")
+
+
+def workers() -> list[psutil.Process]:
+    """Return the processes that hold a model; Ray names a process by what it does."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "MapWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_a_killed_worker_loses_nothing(run: Path, cluster: object, tmp_path: Path) -> None:
+    part, killed = tmp_path / "test.own.jsonl.part", list[int]()
+
+    def kill() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not killed:
+            if part.is_file() and part.stat().st_size and (found := workers()):
+                killed.append(found[0].pid)
+                os.kill(found[0].pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ask_ray(run, tmp_path)
+    killer.join()
+    assert killed and not psutil.pid_exists(killed[0])
+    assert answers(tmp_path) == answers(run.parent / "local")
+    shutil.rmtree(tmp_path / "nothing", ignore_errors=True)

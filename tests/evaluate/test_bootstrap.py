@@ -1,13 +1,13 @@
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from benchmarks.interval_coverage import CELLS, correlated_marks, measure_cell
 from scipy.stats import norm, t
 
 from residency.evaluate.bootstrap import (
     draw_counts,
-    draw_sums,
     estimate,
     estimate_gain,
     exact_interval,
@@ -106,28 +106,20 @@ def test_20_000_items_in_2_500_groups_take_seconds() -> None:
     assert perf_counter() - start < 5  # about 1 s on one free core
 
 
-def covered(groups: int, size: int, accuracy: float, trials: int, rng: np.random.Generator) -> float:
-    """Return how often the 95% interval holds the true accuracy, with intra-group correlation 0.5."""
-    hits = 0
-    for _ in range(trials):
-        marks_GS = correlated_marks(groups, size, accuracy, rng)
-        rows_GD = np.stack([marks_GS.sum(axis=1), np.full(groups, float(size))], axis=1)
-        sums_RD = draw_sums(rows_GD, 1000, int(rng.integers(10)))
-        low, high = interval(sums_RD[:, 0] / sums_RD[:, 1], groups)
-        hits += low is not None and high is not None and low <= accuracy <= high
-    return hits / trials
-
-
-def correlated_marks(groups: int, size: int, accuracy: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return right (1) and wrong (0) marks whose group means follow the beta law that gives correlation 0.5."""
-    means_G = rng.beta(accuracy, 1 - accuracy, size=groups)  # correlation = 1 / (1 + a + b)
-    return (rng.random((groups, size)) < means_G[:, None]).astype(np.float64)
-
-
 @pytest.mark.parametrize("groups", [20, 50])
 def test_intervals_cover(groups: int) -> None:
     rng = np.random.default_rng(groups)
     marks_GS = correlated_marks(20_000, 4, 0.7, rng)
     between = np.cov(marks_GS[:, 0], marks_GS[:, 1])
     assert between[0, 1] / between[0, 0] == pytest.approx(0.5, abs=0.02)
-    assert 0.93 <= covered(groups, 4, 0.7, 1500, rng) <= 0.97
+    cell = measure_cell(0.7, groups, 2000, pairs=False)
+    assert 0.93 <= (cell["ours"] or 0) <= 0.97
+    assert (cell["naive"] or 1) < 0.85
+
+
+def test_the_decision_quotes_the_coverage_that_is_measured() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "decisions" / "bootstrap.md").read_text()
+    for accuracy, groups in CELLS:
+        assert f"| {accuracy} | {groups} |" in text
+    cell = measure_cell(0.9, 10, 500, pairs=False)
+    assert (cell["plain"] or 1) < (cell["ours"] or 1) < 0.93 < (cell["exact"] or 0)

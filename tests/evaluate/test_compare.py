@@ -45,7 +45,7 @@ def test_a_better_model_wins_and_its_equal_ties(contest: Path, call: Call) -> No
     assert overall["gain"] == pytest.approx(shares[0] - shares[1])
     assert overall["low"] < overall["gain"] < overall["high"]
     text = (contest / "out" / "comparison.md").read_text()
-    assert "Holm" in text and "plain 95% interval" in text and found["contestants"][0]["hashes"]["samples"][:16] in text
+    assert "Holm" in text and "plain 95% CI" in text and found["contestants"][0]["hashes"]["samples"][:16] in text
     page = (contest / "out" / "comparison.html").read_text()
     assert "<svg" in page and not re.search(r"""(src|href)=["']http""", page)
 

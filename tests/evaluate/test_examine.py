@@ -135,7 +135,8 @@ def test_folds_are_pooled_and_drawn_once(tmp_path: Path) -> None:
 def test_unparsed_answers_count_as_wrong_and_warn(run: Path) -> None:
     file = run / "predictions" / "test.own.jsonl"
     made = read_lines(file, Prediction)
-    write_lines(file, [m.model_copy(update={"parsed": None, "parts": {}}) if "-q3" in m.id else m for m in made])
+    silent = {"parsed": None, "parts": {}, "prediction": "a picture"}
+    write_lines(file, [m.model_copy(update=silent) if "-q3" in m.id else m for m in made])
     examination = evaluate_run(run, draws=100)
     found = score_of(examination, "own", "q3", "balanced accuracy")
     assert (found.value, found.unparsed, found.unscored, found.n) == (0, 40, 0, 40)

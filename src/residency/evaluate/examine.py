@@ -101,7 +101,9 @@ def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> I
         for of, made in tallies.items():
             for tally in made if subset == "all" else made[:1]:
                 found = estimate(tally, part.groups, draws, seed)
-                yield _score(of, part, tally.metric, subset, found, part.unparsed(of), _left_out(tally))
+                yield _score(of, part, tally.metric, subset, found, part.unparsed(of), _left_out(tally)).model_copy(
+                    update={"unclear": part.unclear.get(of, 0) if subset == "all" else 0}
+                )
         if "own" not in tallies or subset.startswith("category"):
             continue
         for other in OTHERS:

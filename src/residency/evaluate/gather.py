@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from residency.evaluate.assertion import read_assertion
 from residency.evaluate.metric import Answers, Truths
 from residency.types import Answer, AnswerSpec, Prediction, Quantity, Questionnaire, Sample
 
@@ -15,7 +16,8 @@ _TASK = re.compile(r"<[A-Za-z_]+>")
 class Answered:
     """One answer (a question's, or a sub-answer's: `is_part`) over the N samples that have a truth for it.
 
-    `answers` holds a list of N for each mode or floor; `missing` counts samples that a mode did not predict.
+    `answers` holds a list of N for each mode or floor; `missing` counts samples that a mode did not predict, `unclear`
+    closed questions whose verbose answer asserts several options or none for sure.
     """
 
     spec: AnswerSpec
@@ -24,6 +26,7 @@ class Answered:
     truths: Truths
     answers: dict[str, Answers]
     missing: dict[str, int]
+    unclear: dict[str, int] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[str]:
@@ -108,14 +111,14 @@ def _gather(
     truths = [sample.parts[spec.id] if is_part else _truth(sample) for sample in samples]
     made = {mode: [by_id.get(sample.id) for sample in samples] for mode, by_id in known.items()}
     made = {mode: found for mode, found in made.items() if any(found)}
-    return Answered(
-        spec,
-        is_part,
-        tuple(samples),
-        truths,
-        {mode: [_answer(spec, is_part, prediction) for prediction in found] for mode, found in made.items()},
-        {mode: sum(prediction is None for prediction in found) for mode, found in made.items()},
-    )
+    answers: dict[str, Answers] = {}
+    unclear = {}
+    for mode, found in made.items():
+        read = [_answer(spec, is_part, one, sample) for one, sample in zip(found, samples, strict=True)]
+        answers[mode] = [answer for answer, _ in read]
+        unclear[mode] = sum(doubt for _, doubt in read)
+    missing = {mode: sum(prediction is None for prediction in found) for mode, found in made.items()}
+    return Answered(spec, is_part, tuple(samples), truths, answers, missing, unclear)
 
 
 def _truth(sample: Sample) -> Answer:
@@ -125,12 +128,21 @@ def _truth(sample: Sample) -> Answer:
     return answer
 
 
-def _answer(spec: AnswerSpec, is_part: bool, prediction: Prediction | None) -> Answer | None:
+def _answer(
+    spec: AnswerSpec, is_part: bool, prediction: Prediction | None, sample: Sample
+) -> tuple[Answer | None, bool]:
+    """Return the answer, and whether it is unclear; closed answers that were not understood are read for what they
+    assert."""
     if prediction is None:
-        return None
-    if not is_part:
-        text = prediction.prediction.strip() or None
-        return text if prediction.parsed is None and spec.type == "text" else prediction.parsed
-    if spec.id not in prediction.parts and spec.type == "set" and prediction.parsed is not None:
-        return ()  # an empty set is written as nothing at all
-    return prediction.parts.get(spec.id)
+        return None, False
+    if is_part:
+        if spec.id not in prediction.parts and spec.type == "set" and prediction.parsed is not None:
+            return (), False  # an empty set is written as nothing at all
+        return prediction.parts.get(spec.id), False
+    text = prediction.prediction.strip() or None
+    if prediction.parsed is None and spec.type == "text":
+        return text, False
+    if prediction.parsed is None and text and spec.type in ("choice", "ordinal"):
+        read = read_assertion(spec, text, sample.prefix)
+        return read.option, read.unclear
+    return prediction.parsed, False

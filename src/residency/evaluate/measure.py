@@ -13,7 +13,7 @@ from residency.evaluate.sets import tally_sets
 from residency.evaluate.text import tally_text
 from residency.types import AnswerSpec, AnswerType, Prediction, Quantity, Questionnaire, Sample
 
-METRIC_VERSION = "1"
+METRIC_VERSION = "2"
 """Raised whenever a metric's meaning changes, so that old and new scores are not compared."""
 
 TALLIES: dict[AnswerType, Callable[[AnswerSpec, Truths, Answers], list[Tally]]] = {

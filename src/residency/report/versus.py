@@ -8,7 +8,7 @@ from residency.files import write_json, write_text
 from residency.report.forest import draw_forest
 from residency.report.view import format_value
 
-HEADS = ("question", "score", "n (groups)", "A", "B", "A better by [plain 95% interval]", "p", "Holm", "verdict", "power")
+HEADS = ("question", "score", "n (groups)", "A", "B", "A better by [plain 95% CI]", "p", "Holm", "verdict", "power")
 WORDS = {"win": "A wins", "tie": "tie", "loss": "B wins"}
 
 
@@ -49,8 +49,8 @@ def render_html(comparison: Comparison) -> str:
     )  # fmt: skip
     shown = [(pair, draw_forest(pair), show_rows(pair)) for pair in comparison.pairs]
     return environment.get_template("versus.html.j2").render(
-        comparison=comparison, title=name_contest(comparison), pairs=shown, heads=HEADS, methods=tell_methods(comparison),
-        not_for_diagnosis=NOT_FOR_DIAGNOSIS,
+        comparison=comparison, title=name_contest(comparison), pairs=shown, heads=HEADS,
+        methods=tell_methods(comparison), not_for_diagnosis=NOT_FOR_DIAGNOSIS,
     )  # fmt: skip
 
 

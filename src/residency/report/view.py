@@ -241,7 +241,8 @@ def _notes(own: Score | None, question: QuestionShown) -> list[str]:
         treated = {"number": "left out", "ordinal": "counted as the largest error"}.get(
             question.type, "counted as wrong"
         )
-        notes.append(f"{own.unparsed} not given or not readable, {treated}")
+        unclear = f" ({own.unclear} of them unclear: several answers asserted, or none for sure)" if own.unclear else ""
+        notes.append(f"{own.unparsed} not given or not readable{unclear}, {treated}")
     if own.unscored > own.unparsed or (own.unscored and question.type != "number"):
         notes.append(f"{own.unscored} not scored")
     if own.note:

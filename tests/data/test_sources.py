@@ -258,3 +258,62 @@ def test_yolo_rows_with_their_published_splits(tmp_path: Path) -> None:
         "`x` is no class",
     ):
         assert told_of in error
+
+
+def write_table(path: Path, *rows: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_table_of_findings_becomes_questions_and_keeps_its_published_split(tmp_path: Path) -> None:
+    draw_all(
+        tmp_path / "images", "00000001_000.png 00000001_001.png 00000002_000.png 00000003_000.png 00000004_000.png"
+    )
+    heads = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
+    good = [
+        "00000001_000.png,Cardiomegaly,0,1,57,M,PA",
+        "00000001_001.png,Cardiomegaly|Emphysema,1,1,58,M,PA",
+        "00000002_000.png,No Finding,0,2,81,F,AP",
+        "00000003_000.png,Hernia|Emphysema,0,3,74,F,PA",
+    ]
+    table = write_table(tmp_path / "Data_Entry_2017.csv", heads, *good, good[0])
+    write_table(tmp_path / "train_val_list.txt", "00000001_000.png", "00000001_001.png", "00000004_000.png")
+    write_table(tmp_path / "test_list.txt", "00000002_000.png", "00000003_000.png")
+    sheet = ("--sheet", str(table))
+    told, dataset = ingest(tmp_path / "images", tmp_path / "out", *sheet, group_by="column:Patient ID")
+    assert kinds(told) == {"repeated-row": 1, "unknown-group": 1}
+    found = {sample.image[-16:]: sample for sample in dataset.samples}
+    assert found["00000001_001.png"].answer == ("Cardiomegaly", "Emphysema")
+    assert found["00000003_000.png"].suffix == "Emphysema, Hernia" and found["00000004_000.png"].suffix is None
+    assert found["00000002_000.png"].prefix == "Findings: Which findings does this chest X-ray show?"
+    assert found["00000001_000.png"].attributes == {"patient": "1", "age": "57", "sex": "M"}
+    assert dataset.split("test") == [found["00000002_000.png"], found["00000003_000.png"]]
+    assert dataset.questionnaire and dataset.questionnaire.question("findings").type == "set"
+    bad = ["lost.png,Hernia,0,5,74,F,PA", "00000004_000.png,No Finding|Hernia,0,4,60,F,PA", ",Hernia,0,6,60,F,PA"]
+    write_table(table, heads, *good, *bad)
+    error = fail(tmp_path / "images", tmp_path / "bad", *sheet)
+    assert "3 problem(s)" in error and "no image `lost.png`" in error and "says nothing was found, and what" in error
+
+
+def test_grades_by_number_and_any_other_table_by_its_column(tmp_path: Path) -> None:
+    draw_all(tmp_path / "images", "a.png b.png c.png d.png")
+    aptos = write_table(tmp_path / "train.csv", "id_code,diagnosis", "a,0", "b,4", "c,2", "d,7")
+    error = fail(tmp_path / "images", tmp_path / "out", "--sheet", str(aptos))
+    assert "B5: `7`" in error and "[unmapped]" in error
+    _, dataset = ingest(tmp_path / "images", tmp_path / "out", "--sheet", str(aptos), "--skip-bad")
+    assert [s.answer for s in dataset.samples if s.suffix] == [
+        f"{grade} diabetic retinopathy" for grade in ("no", "proliferative", "moderate")
+    ]
+    other = write_table(tmp_path / "skin.csv", "image_id,dx,site", "a,nv,back", "b,mel,face", "c,nv,face", "d,NV,back")
+    plain = fail(tmp_path / "images", tmp_path / "x", "--sheet", str(other), "--format", "labels")
+    assert "which column holds the labels?" in plain and "image_id, dx, site" in plain
+    asked = ("--question", "dx: Which lesion is this?", "--question", "site: Where on the body is it?")
+    _, dataset = ingest(tmp_path / "images", tmp_path / "skin", "--sheet", str(other), *asked)
+    assert answers(dataset)["d.png", "Which lesion is this?"] == "nv"
+    assert answers(dataset)["b.png", "Where on the body is it?"] == "face"
+    wrong = fail(tmp_path / "images", tmp_path / "x", "--sheet", str(other), "--question", "class: Which?")
+    assert "names no column" in wrong
+    alone = fail(tmp_path / "images", tmp_path / "x", "--sheet", str(other), "--question", "image_id: Which?",
+                 "--format", "nothing")  # fmt: skip
+    assert "no format nothing" in alone and "voc: Pascal VOC boxes" in alone and "coco: COCO" in alone

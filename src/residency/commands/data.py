@@ -63,6 +63,9 @@ def ingest(
     format: Annotated[
         str, typer.Option(help="A published layout (docs/sources.md) such as vqa-rad; auto finds it out.")
     ] = "auto",
+    question: Annotated[
+        list[str] | None, typer.Option(help="For a table of labels: `COLUMN: What is asked?`; may be repeated.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many rows, drawn by the seed (path-vqa and the like).")
     ] = None,
@@ -87,6 +90,7 @@ def ingest(
         replace_old=replace,
         keep_leak=_read_risks(accept or []),
         format=format,
+        questions=question or [],
         limit=limit,
     )
     tell(summary, as_json)

@@ -19,7 +19,8 @@ Role = Literal[
     "age", "sex", "question", "kept",
 ]  # fmt: skip
 _HEADINGS: dict[Role, str] = {
-    "image": "image, image name, image file, file, filename, file name, image path, path, img, image id, imageid",
+    "image": "image, image name, image file, file, filename, file name, image path, path, img, image id, imageid, "
+    "image index, id code",
     "patient": "patient, patient id, patientid, patient number, subject, subject id, case, case id, mrn",
     "study": "study, study id, exam, exam id, examination, accession, accession number, video, video id",
     "category": "category, class, organ, view category, image category",
@@ -30,7 +31,7 @@ _HEADINGS: dict[Role, str] = {
     "machine": "machine, device, scanner, manufacturer, manufacturer model, ultrasound machine",
     "site": "site, hospital, center, centre, institution, clinic",
     "age": "age, patient age, maternal age, age years",
-    "sex": "sex, gender, patient sex",
+    "sex": "sex, gender, patient sex, patient gender",
 }
 _ROLES: dict[str, Role] = {heading: role for role, headings in _HEADINGS.items() for heading in headings.split(", ")}
 _NUMBERED = re.compile(r"\s*q(?:uestion)?\s*\.?\s*(\d+)\s*(?:[:.\-)\]]+\s*|\s+|$)(.*)", re.I | re.S)

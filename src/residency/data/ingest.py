@@ -67,7 +67,7 @@ def ingest(
     replace_old: bool = False,
     keep_leak: bool = False,
     format: str = "auto",
-    question: str | None = None,
+    questions: Sequence[str] = (),
     limit: int | None = None,
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
@@ -87,7 +87,7 @@ def ingest(
         replace_old: put the new dataset in the place of an older one.
         keep_leak: keep a published split though its images stand in several; the audit lists each.
         format: a published layout by name (`data/sources/formats.py`), or `auto` to find it out.
-        question: what is asked of a table of labels, where it is not to be the default.
+        questions: what is asked of a table of labels: `COLUMN: WORDS`.
         limit: so many rows of a layout that holds its pictures within, drawn by the seed.
 
     Raises:
@@ -96,7 +96,7 @@ def ingest(
     """
     check_grouping(group_by)
     _check_out(out, images, replace_old)
-    origin = find_origin(sheet, images, format, question)
+    origin = find_origin(sheet, images, format, questions)
     before = {path: sha256_file(path) for path in origin.place.files}
     with (
         unpacked(origin, out, limit, seed) as origin,
@@ -118,7 +118,7 @@ def ingest(
         twins, samples = join_twins(gathered, named)
         gathered.flags += find_overlap(gathered)
         if gathered.split_of and not resplit and keep_leak:
-            samples, splits = tear_groups(samples, gathered)
+            samples, splits = tear_groups(samples, gathered, frame)
         elif gathered.split_of and not resplit:
             splits = given_splits(samples, gathered, frame)
         else:
@@ -192,6 +192,9 @@ def _gather(material: Material, frame: Frame) -> Gathered:
     gathered.bad_rows += len(material.problems)
     gathered.columns += material.taken
     read_samples(material.lines, frame, gathered)
+    for image in frame.index.paths if material.splits else ():
+        if split := material.splits.get(image.rpartition("/")[2]):
+            gathered.split_of[image] = {split}
     free = [
         question.id for question in frame.questionnaire.questions if question.type == "text" and not question.options
     ]

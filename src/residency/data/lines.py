@@ -6,7 +6,7 @@ from pathlib import Path
 
 from residency.data.places import Mark
 from residency.data.quantity import plain_text
-from residency.data.sheet import cell_text
+from residency.data.sheet import Table, cell_text
 from residency.types import Problem, Questionnaire, Source, SplitName
 
 EACH_ASKS = "As each line asks."
@@ -38,7 +38,9 @@ class Line:
 
 @dataclass
 class Reading:
-    """What a source's files hold; `taken` says what each of their fields was taken for.
+    """What a source's files hold: lines, or tables that are read as answer sheets are.
+
+    `taken` says what each field of the lines was taken for; `splits` are published ones, by image file.
 
     `questionnaire` is None where the lines' prompts make one up. `whole` says that each image should have a line.
     """
@@ -49,17 +51,20 @@ class Reading:
     questionnaire: Questionnaire | None = None
     taken: tuple[str, ...] = ()
     whole: bool = False
+    tables: list[Table] = field(default_factory=list)
+    splits: Mapping[str, SplitName] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a source lies: the files that hold its answers, and the folder of its images.
 
-    `question` is what a table of labels is asked, where the user says it. `unpacked`: the images lay within the files;
-    they were written out to become part of the dataset.
+    `questions` (`COLUMN: WORDS`) and `questionnaire` are what the user asks. `unpacked`: the images lay within the
+    files; they were written out to become part of the dataset.
     """
 
     files: tuple[Path, ...]
     images: Path
-    question: str | None = None
+    questions: tuple[str, ...] = ()
+    questionnaire: Questionnaire | None = None
     unpacked: bool = False

@@ -1,5 +1,6 @@
 """The user's paths in, what lies there out: tables or lines, and the questions that are asked."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from residency.data.sources.formats import FORMATS, find_format, list_formats
 from residency.errors import CheckFailed, UserError
 from residency.files import write_text
 from residency.questionnaire import load_questionnaire
-from residency.types import Problem, Questionnaire
+from residency.types import Problem, Questionnaire, SplitName
 
 
 @dataclass
 class Material:
     """What an ingest starts from: the questions, and the tables of a sheet or lines.
 
-    `taken` says what the fields of lines were taken for; `whole` that each image should have a line.
+    `taken` says what the fields of lines were taken for; `whole` that each image should have a line; `splits` are
+    published ones by image file.
     """
 
     questionnaire: Questionnaire
@@ -29,6 +31,7 @@ class Material:
     flags: list[Problem] = field(default_factory=list)
     taken: tuple[str, ...] = ()
     whole: bool = False
+    splits: Mapping[str, SplitName] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,18 @@ class Origin:
     place: Place
 
 
-def find_origin(sheet: Path | None, images: Path, format: str = "auto", question: str | None = None) -> Origin:
+def find_origin(sheet: Path | None, images: Path, format: str = "auto", questions: Sequence[str] = ()) -> Origin:
     """Find out what lies where the user says: a published layout, else a sheet, lines or a report folder.
 
     Raises:
         UserError: a sheet that cannot be opened, nothing that can be read, or nothing of the format named.
     """
+    if questions and format == "auto":
+        format = "labels"
     plain = format == "auto" and (is_report_folder(images) if sheet is None else sheet.suffix.lower() == ".jsonl")
     if not plain and (found := find_format(format, sheet, images)):
         name, place = found
-        return Origin(sheet, name, replace(place, question=question))
-    if question is not None:
-        raise UserError("--question goes with a table of labels", found=format, do="add --format labels")
+        return Origin(sheet, name, replace(place, questions=tuple(questions)))
     if sheet is not None:
         read_source(sheet)
         return Origin(sheet, None, Place((sheet,), images))
@@ -68,9 +71,9 @@ def read_material(origin: Origin, images: Path, questionnaire: str | None, out: 
     given = load_questionnaire(questionnaire) if questionnaire else None
     sheet = origin.sheet
     if origin.layout:
-        reading = FORMATS[origin.layout].read(origin.place)
-        if given and reading.questionnaire:
-            raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out")
+        reading = FORMATS[origin.layout].read(replace(origin.place, questionnaire=given))
+        if given and reading.questionnaire not in (None, given):
+            raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out, or name --format sheet")
         return _of_lines(reading, origin.place.files[0], given)
     if sheet is None and not is_report_folder(images):
         raise UserError(
@@ -91,7 +94,7 @@ def read_material(origin: Origin, images: Path, questionnaire: str | None, out: 
 
 
 def _of_lines(reading: Reading, source: Path, given: Questionnaire | None) -> Material:
-    if not reading.lines:
+    if not reading.lines and not reading.tables:
         if reading.problems:
             raise CheckFailed("ingest", reading.problems)
         raise UserError(f"{source} holds no lines", allowed='{"image": ..., "prefix": ..., "suffix": ...}')
@@ -102,6 +105,8 @@ def _of_lines(reading: Reading, source: Path, given: Questionnaire | None) -> Ma
         flags=reading.flags,
         taken=reading.taken,
         whole=reading.whole,
+        tables=reading.tables,
+        splits=reading.splits,
     )
 
 

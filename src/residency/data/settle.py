@@ -123,15 +123,19 @@ def find_overlap(gathered: Gathered) -> list[Problem]:
     return flags
 
 
-def tear_groups(samples: Sequence[Sample], gathered: Gathered) -> tuple[list[Sample], Splits]:
+def tear_groups(samples: Sequence[Sample], gathered: Gathered, frame: Frame) -> tuple[list[Sample], Splits]:
     """Return the published split though it leaks: groups that stand in several splits are torn into one for each."""
-    known = {sample.source: split for sample in samples if (split := gathered.split_at.get(str(sample.source)))}
+    of_image = {frame.image_path(name): next(iter(splits)) for name, splits in gathered.split_of.items()}
+    known = {
+        sample.id: gathered.split_at.get(str(sample.source)) or of_image.get(sample.image, "train")
+        for sample in samples
+    }
     places: defaultdict[str, set[SplitName]] = defaultdict(set)
     for sample in samples:
-        places[sample.group].add(known.get(sample.source, "train"))
+        places[sample.group].add(known[sample.id])
     torn, split_of = [], {}
     for sample in samples:
-        split = known.get(sample.source, "train")
+        split = known[sample.id]
         group = f"{sample.group} ({split})" if len(places[sample.group]) > 1 else sample.group
         split_of[group] = split
         torn.append(sample.model_copy(update={"group": group}))

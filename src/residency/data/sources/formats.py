@@ -4,7 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 from residency.data.lines import Place
-from residency.data.sources import coco, path_vqa, voc, vqa_rad, yolo
+from residency.data.sources import coco, labels, path_vqa, voc, vqa_rad, yolo
 from residency.errors import UserError
 
 FORMATS: dict[str, ModuleType] = {
@@ -13,9 +13,10 @@ FORMATS: dict[str, ModuleType] = {
     "voc": voc,
     "coco": coco,
     "yolo": yolo,
+    "labels": labels,
 }
 """Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`; where pictures lie
-within the files, also `unpack(place, folder, limit, seed)`."""
+within the files, also `unpack(place, folder, limit, seed)`; `find_named` where a name lets more through."""
 SHEETS = (".xlsx", ".xlsm", ".csv", ".tsv", ".txt", ".jsonl")
 
 
@@ -25,17 +26,24 @@ def find_format(name: str, sheet: Path | None, images: Path) -> tuple[str, Place
     Raises:
         UserError: an unknown name, files that are not of the layout named, or several layouts that fit.
     """
+    if name == "sheet":
+        return None
     if name not in ("auto", *FORMATS):
-        raise UserError(f"no format {name}", allowed=["auto", *FORMATS], do=f"these are:\n{list_formats()}")
+        raise UserError(f"no format {name}", allowed=["auto", "sheet", *FORMATS], do=f"these are:\n{list_formats()}")
     if name != "auto":
-        place = FORMATS[name].find(sheet, images)
+        module = FORMATS[name]
+        place = getattr(module, "find_named", module.find)(sheet, images)
         if place is None:
             where = f"{sheet} and {images}" if sheet else str(images)
             raise UserError(f"{where} hold nothing laid out as {name}", allowed=FORMATS[name].HOLDS)
         return name, place
     found = {name: place for name, module in FORMATS.items() if (place := module.find(sheet, images))}
     if len(found) > 1:
-        raise UserError(f"{sheet or images} may be read in several ways", found=[*found], do="name one with --format")
+        raise UserError(
+            f"{sheet or images} may be read in several ways",
+            found=[*found],
+            do="name one with --format (sheet: a plain answer sheet)",
+        )
     return next(iter(found.items()), None)
 
 

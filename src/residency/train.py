@@ -26,6 +26,7 @@ from residency.losses import IGNORED, Summed, caption_loss, spread_loss
 from residency.material import Material, gather_material
 from residency.models.adapt import apply_plan, describe_plan, plan_tuning
 from residency.models.family import Batch, Output, part_of
+from residency.models.features import keep_features, remove_features
 from residency.models.locations import find_locations
 from residency.models.registry import Opened, open_model
 from residency.predict import Asked, answer_samples, candidates_of, slice_images
@@ -101,6 +102,7 @@ def train_run(
         say(f"  goes on from {checkpoint.name}")
     if not material.val:
         say("  no validation groups: every epoch is trained, the last weights are kept")
+    opened.loaded.kept = keep_features(opened, recipe.train, run / "features")
     trainer = RunTrainer(opened, recipe, run, material)
     with open_bar() as bar, heeding_interrupt(trainer.interrupt):
         trainer.add_callback(ShowProgress(say, bar))
@@ -139,6 +141,7 @@ class RunTrainer(Trainer):
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         self.remove_callback(transformers.trainer_callback.ProgressCallback)
         self.model_accepts_loss_kwargs = True  # the loss below divides by the whole accumulated batch's tokens
+        self._loss_shifts_labels = False  # ours stand at their logits; a decoder's first label is not to be left out
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return class-balanced batches of shared images, augmented by each draw's own seed."""
@@ -314,6 +317,8 @@ def _finish(trainer: RunTrainer, run: Path) -> Trained:
                 trainer.opened.loaded.processor.save_pretrained(str(run / "best"))
                 (run / "best").replace(run / "adapter")
         wait_for_all()
+    if finished and is_first():
+        remove_features(run / "features")
     early = trainer.state.global_step < trainer.state.max_steps
     return Trained(
         run=str(run),

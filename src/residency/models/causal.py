@@ -40,6 +40,7 @@ class Causal(ABC):
         "language": "model.language_model",
     }
     lora_targets: Mapping[Part, tuple[str, ...]]
+    looks: tuple[Part, ...] = ("vision",)
     decoder = Decoder()
     writes_begin = False
     """The prompt's words hold the tokenizer's begin token where it belongs, or want none."""
@@ -149,11 +150,20 @@ class Causal(ABC):
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the tower's projected regions (M, N, D)."""
+        regions_MND: torch.Tensor = loaded.core.model.multi_modal_projector(loaded.look(self, pixels_MCHW))
+        return regions_MND
+
+    def look(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's states (M, N, C) that the projector reads."""
         config = loaded.core.config.vision_config
         fitted = pixels_MCHW.shape[-1] == config.image_size or config.model_type == "dinov2"  # it fits by itself
-        more = {} if fitted else {"interpolate_pos_encoding": True}
-        regions = loaded.core.get_image_features(pixels_MCHW.to(loaded.spec.dtype), **more).pooler_output
-        return regions if isinstance(regions, torch.Tensor) else torch.stack(tuple(regions))
+        more = {"output_hidden_states": True} | ({} if fitted else {"interpolate_pos_encoding": True})
+        return self.choose_states(loaded, loaded.core.model.vision_tower(pixels_MCHW.to(loaded.spec.dtype), **more))
+
+    def choose_states(self, loaded: Loaded, seen: Any) -> torch.Tensor:
+        """Return those of a tower's states that the projector reads: the last layer's."""
+        states_MNC: torch.Tensor = seen.last_hidden_state
+        return states_MNC
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
         """Return states at the labels' positions (teacher forcing)."""

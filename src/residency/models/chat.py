@@ -55,6 +55,7 @@ class Chat:
     """One architecture's chat models. Its parts and LoRA targets are read from the module names of its skeleton."""
 
     name = "chat"
+    looks: tuple[Part, ...] = ("vision", "projector")
 
     def __init__(self, config: Any) -> None:
         with torch.device("meta"):
@@ -121,6 +122,10 @@ class Chat:
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the projected regions (M, N, D); of several depths, the last layer's first."""
+        return loaded.look(self, pixels_MCHW)
+
+    def look(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the same: in some of these models the projector lies within the tower."""
         facts = _on(pixels_MCHW.device, loaded.processor.repeat_facts(len(pixels_MCHW)))
         seen = loaded.core.get_image_features(pixel_values=pixels_MCHW.flatten(0, 1).to(loaded.spec.dtype), **facts)
         return join_depths(seen, len(pixels_MCHW))

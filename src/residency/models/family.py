@@ -37,13 +37,26 @@ class ModelSpec:
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.weights]
 
 
+class Kept(Protocol):
+    """Features of images that a tower has seen before."""
+
+    def look(self, loaded: "Loaded", pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's features of M images."""
+
+
 @dataclass
 class Loaded:
-    """A model in memory with its processor. `model` is a transformers model, PEFT-wrapped once it is tuned."""
+    """A model in memory with its processor. `model` is a transformers model, PEFT-wrapped once it is tuned. `kept`
+    holds a frozen tower's features, where they are computed once (features.py)."""
 
     spec: ModelSpec
     model: Any
     processor: Any
+    kept: "Kept | None" = None
+
+    def look(self, family: "Family", pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's features, those that are kept without computing them again."""
+        return self.kept.look(self, pixels_MCHW) if self.kept else family.look(self, pixels_MCHW)
 
     @property
     def device(self) -> torch.device:
@@ -138,6 +151,9 @@ class Family(Protocol):
     lora_targets: Mapping[Part, tuple[str, ...]]
     """Names of the linear modules that LoRA adapts, by part; empty where a part has none."""
 
+    looks: tuple[Part, ...]
+    """The parts that `look` goes through; none where an image's features depend on its neighbours."""
+
     def load(self, spec: ModelSpec) -> Loaded:
         """Read weights and processor from a folder or the hub; safetensors only, no remote code."""
 
@@ -151,6 +167,9 @@ class Family(Protocol):
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the projected regions (M, N, D) of each image, shared by its questions."""
+
+    def look(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's features (M, ...) of each image, before what turns them into regions."""
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
         """Return logits aligned to the labels."""

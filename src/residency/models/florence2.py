@@ -41,6 +41,7 @@ class Florence2:
         "projector": "model.multi_modal_projector",
         "language": "model.language_model",
     }
+    looks: tuple[Part, ...] = ("vision",)
     lora_targets: Mapping[Part, tuple[str, ...]] = {
         "vision": ("qkv", "proj", "fc1", "fc2"),
         "projector": ("image_projection",),
@@ -128,9 +129,14 @@ class Florence2:
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the tower's projected regions (M, N, D); the first is the mean over the map."""
-        pixels = pixels_MCHW.to(loaded.spec.dtype).contiguous(memory_format=torch.channels_last)
-        regions_MND: torch.Tensor = loaded.core.get_image_features(pixels).pooler_output
+        regions_MND: torch.Tensor = loaded.core.model.multi_modal_projector(loaded.look(self, pixels_MCHW))
         return regions_MND
+
+    def look(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's map (M, C, h, w)."""
+        pixels = pixels_MCHW.to(loaded.spec.dtype).contiguous(memory_format=torch.channels_last)
+        map_MCHW: torch.Tensor = loaded.core.model.vision_tower(pixels).last_hidden_state
+        return map_MCHW
 
     def forward(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Output:
         """Return states at the labels' positions (teacher forcing)."""

@@ -5,6 +5,7 @@ LLaVA-1.5 sees one square of its image, LLaVA-NeXT the whole squeezed and tiles 
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -89,6 +90,13 @@ class Llava(Causal):
         """Return where the image ends: up to there all prompts about it are alike."""
         return max((place + 1 for place, token in enumerate(prompt) if token < 0), default=0)
 
+    def choose_states(self, loaded: Loaded, seen: Any) -> torch.Tensor:
+        """Return the states of the layers that the checkpoint names, without the class token where it wants none."""
+        config, states = loaded.core.config, seen.hidden_states
+        layers = config.vision_feature_layer
+        chosen = states[layers] if isinstance(layers, int) else torch.cat([states[layer] for layer in layers], -1)
+        return chosen[:, 1:] if config.vision_feature_select_strategy == "default" else chosen
+
 
 class LlavaNext(Llava):
     """`LlavaNextForConditionalGeneration`: tiles at full resolution behind the squeezed whole.
@@ -100,6 +108,7 @@ class LlavaNext(Llava):
     model_class = LlavaNextForConditionalGeneration
     processor_class = LlavaNextProcessor
     tiled = True
+    looks: tuple[Part, ...] = ()
 
     def set_side(self, loaded: Loaded, side: int) -> None:
         """Refuse another side.
@@ -135,16 +144,8 @@ class LlavaNext(Llava):
 
     def see(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
         """Return the regions (M, N, D) of all tiles in order; those of tiles that an image lacks are its mean."""
-        core, config = loaded.core, loaded.core.config
         there_MP = (pixels_MCHW != 0).flatten(2).any(-1)
-        states = core.model.vision_tower(
-            pixels_MCHW[there_MP].to(loaded.spec.dtype), output_hidden_states=True
-        ).hidden_states
-        layers = config.vision_feature_layer
-        chosen = states[layers] if isinstance(layers, int) else torch.cat([states[layer] for layer in layers], -1)
-        if config.vision_feature_select_strategy == "default":
-            chosen = chosen[:, 1:]
-        told_UND = core.model.multi_modal_projector(chosen)
+        told_UND = loaded.core.model.multi_modal_projector(self.look(loaded, pixels_MCHW[there_MP]))
         (M, P), (_, N, D) = there_MP.shape, told_UND.shape
         regions_MPND = told_UND.new_zeros(M, P, N, D).index_put((there_MP,), told_UND)
         mean_MD = regions_MPND.sum((1, 2)) / (there_MP.sum(1, keepdim=True) * N)

@@ -1,0 +1,105 @@
+"""What is computed once instead of several times changes no loss and no answer; each way on against off, by command."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from residency.cli import main
+from residency.config import Speed
+from residency.models.registry import open_model
+from tests.contract.tiny import build_tiny_florence2
+from tests.contract.tiny_causal import build_tiny_llava
+from tests.discs import build_bench
+
+BUILDERS: dict[str, Callable[[Path], None] | None] = {
+    "nano": None,
+    "florence2": build_tiny_florence2,
+    "llava": build_tiny_llava,
+}
+FROZEN = {"lora": {"dropout": 0.0}, "train": ["projector"]}
+OFF = {"share_image": False, "at_once": False, "labels_only": False, "by_length": False}
+
+
+def train(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **named: Any) -> Path:
+    """Train and examine one run of the bench by the command; return its folder."""
+    values = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"name": name, "out": str(folder / "runs")}
+    values |= {"predict": {"max_new_tokens": 8}}
+    changes = named.pop("train", {})
+    values |= named
+    values["train"] = values["train"] | {"epochs": 2, "augment": "none"} | changes
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(sys, "argv", ["residency", "train", str(folder / f"{name}.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    return folder / "runs" / name
+
+
+def losses_of(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[key] for line in lines for key in ("loss", "eval_loss") if key in line]
+
+
+def answers_of(run: Path) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in (run / "predictions" / "test.own.jsonl").read_text().splitlines()]
+    return [(line["id"], line["prediction"]) for line in lines]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_way_off_trains_and_answers_as_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build_bench(tmp_path, images=8)
+    if build := BUILDERS[name]:
+        build(folder / "model")
+    unsorted = {"by_length": False}  # what stands in a batch changes the steps, so it is off in both
+    on = train(folder, "on", monkeypatch, tune=FROZEN, speed=unsorted)
+    off = train(folder, "off", monkeypatch, tune=FROZEN, speed=OFF, train={"cache_features": False})
+    assert losses_of(on) == pytest.approx(losses_of(off), abs=1e-4)
+    assert answers_of(on) == answers_of(off)
+
+
+@pytest.mark.parametrize("name", ["nano", "llava"])
+def test_a_frozen_tower_sees_each_image_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all epochs, of training and of validation images: 5 + 1 of the bench's 8; none is kept when it is done."""
+    folder = build_bench(tmp_path, images=8)
+    if build := BUILDERS[name]:
+        build(folder / "model")
+    opened = open_model(str(folder / "model"))
+    seen: list[int] = []
+    look = type(opened.family).look
+
+    def count(family: Any, loaded: Any, pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pixels) if loaded.kept else 0)  # from the first step on; not the preflight, nor the exam
+        return look(family, loaded, pixels)
+
+    monkeypatch.setattr(type(opened.family), "look", count)
+    run = train(folder, "kept", monkeypatch, tune=FROZEN, train={"epochs": 3, "cache_features": True})
+    images = {json.loads(line)["image"] for line in (folder / "data" / "samples.jsonl").read_text().splitlines()}
+    tested = {line[0].split("-")[0] for line in answers_of(run)}
+    assert sum(seen) == len(images) - len(tested)
+    assert not (run / "features").exists()
+
+
+def test_features_of_a_tower_that_trains_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_bench(tmp_path, images=8)
+    values = yaml.safe_load((folder / "recipe.yaml").read_text())
+    values["train"] |= {"cache_features": True, "augment": "grey"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(sys, "argv", ["residency", "train", str(folder / "recipe.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "vision trains" in told
+    assert "augment: grey" in told
+
+
+def test_each_way_can_be_switched_off() -> None:
+    assert set(Speed.model_fields) == set(OFF)

@@ -1,12 +1,13 @@
-"""PaliGemma's and LLaVA-1.5's processors in the published file layout: same files and keys, few words.
+"""Florence-2's, PaliGemma's and LLaVA-1.5's processors in the published file layout: same files and keys, few words.
 
 The template is written anew; it renders what LLaVA-1.5's does for a user's image and text.
 """
 
 from pathlib import Path
 
-from tests.contract.tiny_chat import BYTES, build_pieces, write_json, write_words
+from tests.contract.tiny_chat import BYTES, _byte_level, build_pieces, write_json, write_words
 
+BART_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<image>", *(f"<loc_{place}>" for place in range(1000))]
 GEMMA_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
 LLAMA_TOKENS = ["<unk>", "<s>", "</s>", "<image>", "<pad>"]
 LLAVA_TEMPLATE = """
@@ -23,6 +24,22 @@ SQUARE = {
     "do_resize": True,
     "rescale_factor": 1 / 255,
 }
+
+
+def write_florence(out: Path) -> None:
+    """Florence-2 of florence-community, as transformers' conversion script saves it: CLIP's squares of 768 px."""
+    images = SQUARE | {"do_center_crop": False, "crop_size": {"height": 768, "width": 768}, "resample": 3}
+    images |= {"image_processor_type": "CLIPImageProcessor", "processor_class": "Florence2Processor"}
+    images |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "image_seq_length": 577}
+    write_json(out / "preprocessor_config.json", images | {"size": {"height": 768, "width": 768}})
+    write_json(
+        out / "processor_config.json", {"num_additional_image_tokens": 0, "processor_class": "Florence2Processor"}
+    )
+    settings = {"tokenizer_class": "BartTokenizer", "processor_class": "Florence2Processor", "add_prefix_space": False}
+    settings |= {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    settings |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>", "model_max_length": 1024}
+    settings |= {"image_token": "<image>", "extra_special_tokens": {"image_token": "<image>"}}
+    write_words(out, _byte_level(), BART_TOKENS, settings)
 
 
 def write_paligemma(out: Path) -> None:

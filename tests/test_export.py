@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 from transformers.video_processing_utils import BaseVideoProcessor
@@ -223,3 +224,16 @@ def test_calls_that_cannot_be_met_say_what_to_do(bench: Path, call: Call, capsys
     assert call("export", run, "--out", bench / "once") == 0
     assert call("export", run, "--out", bench / "once", "--replace") == 0
     assert sorted((bench / "once").iterdir())
+
+
+def test_questions_asked_together_are_shown_and_compared_so(
+    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_tuned(bench, "florence2")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"ask": "together"}))
+    assert call("export", run, "--out", bench / "together") == 0
+    card = (bench / "together" / "README.md").read_text()
+    assert all(question.wording in card for question in QUESTIONNAIRE.questions)
+    assert json.loads((bench / "together" / "generation_config.json").read_text())["max_new_tokens"] == 2 * 8
+    assert "4 of 4 answers" in capsys.readouterr().out

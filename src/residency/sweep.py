@@ -18,7 +18,7 @@ from residency.config import Recipe, dump_recipe, load_recipe
 from residency.data.dataset import hash_dataset, load_dataset
 from residency.errors import UserError
 from residency.files import sha256_text, write_json, write_text
-from residency.folder import check_folder, is_trained
+from residency.folder import check_folder, holding, is_trained
 from residency.train import train_run
 from residency.types import Record
 
@@ -85,15 +85,16 @@ def run_sweep(path: Path, settings: Sequence[str], say: Callable[[str], None]) -
     for _, run, recipe in runs:
         check_folder(recipe, run, sweep.fold)
     done: list[Combination] = []
-    for number, (chosen, run, recipe) in enumerate(runs, 1):
-        say(f"{number} of {len(runs)}: {tell_settings(chosen)}")
-        trained = _train_one(chosen, run, recipe, sweep.fold, say)
-        if trained is None:
-            return sweep
-        done.append(trained)
-        sweep = sweep.model_copy(update={"combinations": _rank(done), "left": len(runs) - number})
-        write_json(folder / "sweep.json", sweep.model_dump(mode="json"))
-    return _name_best(sweep, named, whole, folder)
+    with holding(folder):
+        for number, (chosen, run, recipe) in enumerate(runs, 1):
+            say(f"{number} of {len(runs)}: {tell_settings(chosen)}")
+            trained = _train_one(chosen, run, recipe, sweep.fold, say)
+            if trained is None:
+                return sweep
+            done.append(trained)
+            sweep = sweep.model_copy(update={"combinations": _rank(done), "left": len(runs) - number})
+            write_json(folder / "sweep.json", sweep.model_dump(mode="json"))
+        return _name_best(sweep, named, whole, folder)
 
 
 def read_grid(settings: Sequence[str]) -> dict[str, list[Any]]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from residency.config import Recipe
 from residency.data.dataset import Dataset
+from residency.data.together import as_asked
 from residency.errors import CheckFailed, UserError
 from residency.material import require_ready, select_samples
 from residency.models.registry import Opened
@@ -59,10 +60,24 @@ class Comparison:
         self.questionnaire: Questionnaire | None = dataset.questionnaire
         self.candidates = candidates_of(dataset.questionnaire, training)
 
+    def example(self) -> tuple[Sample, int]:
+        """Return a prompt as the model was trained to read it, and how many tokens its answer may take."""
+        asked = as_asked(self.samples, self.recipe.ask, self.questionnaire)[0]
+        together = [one for one in self.samples if one.image == asked.image] if self.recipe.ask == "together" else [1]
+        return asked, self.recipe.predict.max_new_tokens * len(together)
+
     def answer(self, opened: Opened) -> dict[str, Prediction]:
         """Return a model's predictions by sample id, made as the run makes them."""
         asked = Asked(self.recipe.name, "own", "val", self.fold)
-        answers = answer_samples(opened, self.samples, self.questionnaire, self.candidates, asked, self.recipe.predict)
+        answers = answer_samples(
+            opened,
+            self.samples,
+            self.questionnaire,
+            self.candidates,
+            asked,
+            self.recipe.predict,
+            ask=self.recipe.ask,
+        )
         return {answer.id: answer for answer in answers}
 
 

@@ -73,6 +73,7 @@ def export_run(
     compared = Comparison(recipe, load_dataset(recipe.data), most)
     say(f"answering {len(compared.samples)} {compared.split} samples as the run does")
     own = compared.answer(opened)
+    example, tokens = compared.example()
     kept = _choose_dtype(opened, recipe.tune) if dtype == "auto" else dtype
     if recipe.tune.quantize:
         say(f"merging the adapter into the base at {kept}")
@@ -82,8 +83,8 @@ def export_run(
         merged = merge_adapter(opened, kept)
         say(f"writing {kept} weights")
         with saving(folder):
-            write_model(merged, made, recipe)
-        usage = tell_usage(merged, compared.samples[0], str(folder))
+            write_model(merged, made, tokens)
+        usage = tell_usage(merged, example, str(folder))
         facts = _gather_facts(run, recipe, merged, kept, compared, floor)
         del opened, merged
         agreements = []
@@ -123,10 +124,10 @@ def merge_adapter(opened: Opened, dtype: Weights) -> Opened:
     return opened
 
 
-def write_model(opened: Opened, folder: Path, recipe: Recipe) -> None:
+def write_model(opened: Opened, folder: Path, tokens: int) -> None:
     """Write weights, settings, tokenizer and processor as transformers reads them."""
     family, loaded = opened.family, opened.loaded
-    loaded.model.generation_config = greedy_settings(opened, recipe.predict.max_new_tokens)
+    loaded.model.generation_config = greedy_settings(opened, tokens)
     loaded.model.save_pretrained(str(folder), max_shard_size=SHARD)
     loaded.processor.save_pretrained(str(folder))
     if isinstance(family, Nano):
@@ -139,7 +140,7 @@ def write_model(opened: Opened, folder: Path, recipe: Recipe) -> None:
                 (folder / name).write_bytes(base.read_bytes())
 
 
-def greedy_settings(opened: Opened, max_new_tokens: int) -> GenerationConfig:
+def greedy_settings(opened: Opened, tokens: int) -> GenerationConfig:
     """Return the checkpoint's own settings of generation, made greedy: as the run was examined."""
     own, tokenizer = opened.loaded.core.generation_config, opened.loaded.processor.tokenizer
     ends = [own.eos_token_id] if isinstance(own.eos_token_id, int) else list(own.eos_token_id or ())
@@ -153,7 +154,7 @@ def greedy_settings(opened: Opened, max_new_tokens: int) -> GenerationConfig:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=sorted({*ends, tokenizer.eos_token_id}),
         pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=tokens,
         do_sample=False,
         num_beams=1,
     )

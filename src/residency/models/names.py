@@ -13,8 +13,8 @@ BYTES_32, BYTES_16, BYTES_4, BYTES_TRAINED = 4.0, 2.0, 0.516, 16.0
 2305.14314); trained: fp32 weight, gradient, and AdamW's two moments."""
 FORMULA = (
     "memory to tune, in GiB: bytes x parameters + 16 bytes x what is trained (rank-16 LoRA on the language model, and "
-    "the projector); bytes: 4 at 32 bits, which is how this version loads weights; 2 at 16 "
-    "bits; 0.516 at 4 bits for the language model's linear layers, 2 for the rest. Activations come on top."
+    "the projector); bytes: 4 at 32 bits; 2 at 16 bits (tune.weights: bf16); 0.516 at 4 bits for the language "
+    "model's linear layers, 2 for the rest (tune.quantize: nf4 besides). Activations come on top."
 )
 
 

@@ -171,8 +171,8 @@ class Speed(Section):
     """All questions about a batch of images are answered in one pass, not question after question."""
     labels_only: bool = True
     """Only states that a label stands at meet the vocabulary."""
-    by_length: bool = True
-    """Images whose questions and answers are of like length are trained on together."""
+    by_length: bool = False
+    """Images whose texts are of like length are trained on together; each epoch holds the same, in other batches."""
 
 
 Ask = Literal["each", "together"]

@@ -153,6 +153,7 @@ class RunTrainer(Trainer):
             balance=settings.balance,
             seed=settings.seed,
             whole=self.recipe.ask == "together",
+            by_length=self.recipe.speed.by_length,
             pseudo=self.material.pseudo,
             share=settings.self_training.share if settings.self_training else 0.0,
         )

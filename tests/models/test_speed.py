@@ -2,17 +2,21 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from residency.cli import main
 from residency.config import Speed
+from residency.data.batches import ImageBatches
 from residency.models.registry import open_model
+from residency.types import Sample
 from tests.contract.tiny import build_tiny_florence2
 from tests.contract.tiny_causal import build_tiny_llava
 from tests.discs import build_bench
@@ -23,7 +27,7 @@ BUILDERS: dict[str, Callable[[Path], None] | None] = {
     "llava": build_tiny_llava,
 }
 FROZEN = {"lora": {"dropout": 0.0}, "train": ["projector"]}
-OFF = {"share_image": False, "at_once": False, "labels_only": False, "by_length": False}
+OFF = {"share_image": False, "at_once": False, "labels_only": False}
 
 
 def train(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **named: Any) -> Path:
@@ -56,8 +60,7 @@ def test_every_way_off_trains_and_answers_as_on(name: str, tmp_path: Path, monke
     folder = build_bench(tmp_path, images=8)
     if build := BUILDERS[name]:
         build(folder / "model")
-    unsorted = {"by_length": False}  # what stands in a batch changes the steps, so it is off in both
-    on = train(folder, "on", monkeypatch, tune=FROZEN, speed=unsorted)
+    on = train(folder, "on", monkeypatch, tune=FROZEN)
     off = train(folder, "off", monkeypatch, tune=FROZEN, speed=OFF, train={"cache_features": False})
     assert losses_of(on) == pytest.approx(losses_of(off), abs=1e-4)
     assert answers_of(on) == answers_of(off)
@@ -101,5 +104,32 @@ def test_features_of_a_tower_that_trains_are_refused(
     assert "augment: grey" in told
 
 
+def test_batches_by_length_hold_the_same_draws_and_less_padding() -> None:
+    rng = np.random.default_rng(0)
+    lengths = {number: int(length) for number, length in enumerate(rng.integers(1, 60, 200))}
+    samples = [
+        Sample(id=f"{n}-{q}", image=f"{n}.png", prefix="?", suffix="x" * length, group=f"{n}")
+        for n, length in lengths.items()
+        for q in range(4)
+    ]
+    settings: dict[str, Any] = {"batch_size": 16, "questions_per_image": 4, "balance": "none", "seed": 3}
+    mixed, like = (list(ImageBatches(samples, **settings, by_length=sort)) for sort in (False, True))
+    assert len(mixed) == len(like)
+    assert Counter(draw.row for batch in mixed for draw in batch) == Counter(draw.row for b in like for draw in b)
+    assert like == list(ImageBatches(samples, **settings, by_length=True))
+    padded = [
+        sum(len(b) * max(len(samples[draw.row].suffix or "") for draw in b) for b in way) for way in (mixed, like)
+    ]
+    told = sum(len(sample.suffix or "") for sample in samples)
+    assert padded[1] < 1.1 * told < 1.3 * told < padded[0]
+    firsts = [len(samples[batch[0].row].suffix or "") for batch in like]
+    assert firsts != sorted(firsts)  # short ones do not all come first
+
+
+def test_a_run_trains_in_batches_by_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(build_bench(tmp_path, images=8), "sorted", monkeypatch, speed={"by_length": True})
+    assert losses_of(run)
+
+
 def test_each_way_can_be_switched_off() -> None:
-    assert set(Speed.model_fields) == set(OFF)
+    assert set(Speed.model_fields) == {*OFF, "by_length"}

@@ -8,6 +8,9 @@ import numpy as np
 
 from residency.types import Sample
 
+POOLED = 16
+"""How many batches' images are sorted by length at a time; chance still says which stand together."""
+
 
 class Draw(NamedTuple):
     """A sample's row and the seed of its image's augmentation; draws of one image in a batch share the seed."""
@@ -36,7 +39,8 @@ class ImageBatches:
     An epoch holds as many draws as there are samples. With `balance="category"` every category gives as many images,
     small ones more often; else each sample is drawn once. Given the seed and the epoch, the order is fixed.
 
-    `whole`: all questions about an image stand together, in as many images a batch as there would be else.
+    `by_length`: images whose texts are of like length stand together, so that little is padded; batches come in any
+    order. `whole`: all questions about an image stand together, in as many images a batch as there would be else.
     `pseudo` samples, whose rows follow, come on top: some each epoch, none twice as long as there are others, so many
     that they are at most `share` of the epoch's draws.
     """
@@ -50,12 +54,13 @@ class ImageBatches:
         balance: Literal["category", "none"],
         seed: int,
         whole: bool = False,
+        by_length: bool = False,
         pseudo: Sequence[Sample] = (),
         share: float = 0.0,
     ) -> None:
         self.samples, self.balance, self.seed, self.epoch = (*samples, *pseudo), balance, seed, 0
         self.per_image = min(questions_per_image, batch_size)
-        self.images_per_batch = max(1, batch_size // self.per_image)
+        self.images_per_batch, self.by_length = max(1, batch_size // self.per_image), by_length
         self.per_image = len(samples) if whole else self.per_image
         self.of_image = _rows_by_image(samples, 0)
         self.of_pseudo = _rows_by_image(pseudo, len(samples))
@@ -75,12 +80,24 @@ class ImageBatches:
         if self.counts[1]:
             chunks += self._draw_chunks(self.of_pseudo, self.counts[1], rng)
             chunks = [chunks[i] for i in rng.permutation(len(chunks))]
-        for first in range(0, len(chunks), self.images_per_batch):
+        groups = [chunks[n : n + self.images_per_batch] for n in range(0, len(chunks), self.images_per_batch)]
+        for group in self._sort_groups(groups, rng) if self.by_length else groups:
             batch = []
-            for chunk in chunks[first : first + self.images_per_batch]:
+            for chunk in group:
                 seed = int(rng.integers(2**31))
                 batch += [Draw(index, seed) for index in chunk]
             yield batch
+
+    def _sort_groups(self, groups: list[list[list[int]]], rng: np.random.Generator) -> Iterator[list[list[int]]]:
+        """Yield batches anew, `POOLED` at a time sorted by the length of their images' longest text."""
+        for first in range(0, len(groups), POOLED):
+            pool = sorted((chunk for group in groups[first : first + POOLED] for chunk in group), key=self._length_of)
+            cut = [pool[n : n + self.images_per_batch] for n in range(0, len(pool), self.images_per_batch)]
+            yield from (cut[i] for i in rng.permutation(len(cut)))
+
+    def _length_of(self, chunk: Sequence[int]) -> int:
+        told = (self.samples[row] for row in chunk)
+        return max(len(sample.prefix) + len(sample.suffix or "") for sample in told)
 
     def _chunk_count(self, of_image: Mapping[str, Sequence[int]]) -> int:
         return sum(-(-len(indices) // self.per_image) for indices in of_image.values())

@@ -21,7 +21,7 @@ Call = Callable[..., int]
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bench whose test images are gone from the disk: who reads one fails."""
-    folder = build_bench(tmp_path_factory.mktemp("sweep"))
+    folder = build_bench(tmp_path_factory.mktemp("sweep"), images=12)
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"out": str(folder / "runs")}
     recipe |= {"tune": {"lora": None, "train": ["projector"]}}
     recipe["train"] |= {"epochs": 1}
@@ -57,7 +57,7 @@ def test_combinations_are_compared_on_validation_and_the_best_is_named(
     assert scores == sorted(scores, reverse=True)
     assert all(set(one["by_question"]) == {"side", "size"} for one in found["combinations"])
     assert all(one["score"] == pytest.approx(sum(one["by_question"].values()) / 2) for one in found["combinations"])
-    assert (found["validation_samples"], found["validation_groups"], found["left"]) == (8, 4, 0)
+    assert (found["validation_samples"], found["validation_groups"], found["left"]) == (4, 2, 0)
     best = load_recipe(bench / "runs" / "discs-sweep" / "best.yaml")
     assert best.name == "discs-best"
     assert best.train.learning_rate == float(found["combinations"][0]["settings"]["train.learning_rate"])

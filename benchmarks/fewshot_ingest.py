@@ -54,8 +54,18 @@ def _ingest_lungs(source: Path, out: Path) -> None:
 
 
 def _ingest_radiographs(source: Path, out: Path) -> None:
+    _ingest_closed(source, out, ("yes", "no"))
+
+
+def _ingest_closed(source: Path, out: Path, kept: Sequence[str] | None = None) -> None:
+    """Keep VQA-RAD's closed questions (`kept`: those with one of these answers); the question is each line's own.
+
+    Answers are taken as they stand, in small letters: with `kept` one is chosen, else text is said.
+    """
     entries = json.loads((source / "VQA_RAD Dataset Public.json").read_text(encoding="utf-8"))
-    closed = [e for e in entries if e["answer_type"].strip() == "CLOSED" and _plain(e["answer"]) in ("yes", "no")]
+    closed = [
+        e for e in entries if e["answer_type"].strip() == "CLOSED" and (kept is None or _plain(e["answer"]) in kept)
+    ]
     images = out.with_name("images")
     for name in sorted({entry["image_name"] for entry in closed}):
         _shrink(source / "images" / name, images / name)
@@ -65,7 +75,7 @@ def _ingest_radiographs(source: Path, out: Path) -> None:
     ]
     sheet = out.with_name("closed.jsonl")
     write_text(sheet, "".join(json.dumps(line) + "\n" for line in lines))
-    questionnaire = _write_question(out.with_name("closed.yaml"), "free", "As each line asks.", ["yes", "no"])
+    questionnaire = _write_question(out.with_name("closed.yaml"), "free", "As each line asks.", kept)
     ingest(sheet, images, questionnaire, out, "image", skip_bad=True)
 
 
@@ -90,6 +100,7 @@ INGESTS: dict[str, Callable[[Path, Path], None]] = {
     "b": _ingest_heads,
     "c": _ingest_lungs,
     "d": _ingest_radiographs,
+    "closed": _ingest_closed,
     "s": _ingest_phantoms,
 }
 
@@ -101,9 +112,10 @@ def _write_sheet(path: Path, headings: Sequence[str], rows: Sequence[Sequence[st
     return path
 
 
-def _write_question(path: Path, id: str, wording: str, names: Sequence[str]) -> str:
-    options = tuple(Option(name=name) for name in names)
-    question = Question(id=id, type="choice", wording=wording, options=options)
+def _write_question(path: Path, id: str, wording: str, names: Sequence[str] | None) -> str:
+    """Write a questionnaire of one question: a choice among names, or text."""
+    options = tuple(Option(name=name) for name in names or ())
+    question = Question(id=id, type="text" if names is None else "choice", wording=wording, options=options)
     write_text(path, dump_questionnaire(Questionnaire(name=path.stem, questions=(question,))))
     return str(path)
 

@@ -95,7 +95,7 @@ def _score_table(experiment: Experiment, by_size: Mapping[int, Rows]) -> str:
         scores = [_shown(score(held[row]), held, row) if row in held else "" for held in by_size.values()]
         body.append([TITLES[row], *scores, *_cost(by_size[last][row])])
     headings = ["", *lines[0], "seconds of training", "peak MB"]
-    return f"**({experiment.name}) {experiment.title}**\n\n" + _markdown(headings, body)
+    return f"**({experiment.name}) {experiment.title}**\n\n" + markdown(headings, body)
 
 
 def _gain_table(experiment: Experiment, by_size: Mapping[int, Rows]) -> str:
@@ -109,7 +109,7 @@ def _gain_table(experiment: Experiment, by_size: Mapping[int, Rows]) -> str:
             body.append([TITLES[other], *gains])
     if not body:
         return ""
-    return "nano tuned is better by (paired, by patient; above 0: better):\n\n" + _markdown(
+    return "nano tuned is better by (paired, by patient; above 0: better):\n\n" + markdown(
         ["than", *map(_size, by_size)], body
     )
 
@@ -125,7 +125,7 @@ def _ablation_table(rows: Rows, measures: bool) -> str:
         else:
             why = "closed questions only" if measures and row in CLOSED else "as shipped, or not run"
             body.append([row, why, "", "", ""])
-    return "The recipe changed, one thing at a time:\n\n" + _markdown(
+    return "The recipe changed, one thing at a time:\n\n" + markdown(
         ["", "score", "better than shipped by", "seconds of training", "peak MB"], body
     )
 
@@ -138,16 +138,18 @@ def _shown(found: Estimate, rows: Rows, row: str) -> str:
     unread = sum(mark[3] is None for cell in rows[row] for mark in cell.marks)
     notes = [f"{len(rows[row])} of {most} draws"] if len(rows[row]) < most else []
     notes += [f"{unread} of {sum(len(cell.marks) for cell in rows[row])} unread"] if unread else []
-    return _interval(found, "{:.2f}" if found.value < 2 else "{:.1f}") + "".join(f"; {note}" for note in notes)
+    return tell_interval(found, "{:.2f}" if found.value < 2 else "{:.1f}") + "".join(f"; {note}" for note in notes)
 
 
 def _shown_gain(found: Estimate) -> str:
     if found.value is None:
         return ""
-    return _interval(found, "{:+.2f}" if abs(found.value) < 2 else "{:+.1f}")
+    return tell_interval(found, "{:+.2f}" if abs(found.value) < 2 else "{:+.1f}")
 
 
-def _interval(found: Estimate, form: str) -> str:
+def tell_interval(found: Estimate, form: str) -> str:
+    """Return a value and its 95% interval in words."""
+
     def write(value: float) -> str:
         return form.format(round(value, 2) + 0.0)  # no -0.00
 
@@ -164,6 +166,7 @@ def _size(size: int) -> str:
     return str(size) if size else "5 folds"
 
 
-def _markdown(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def markdown(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a table; every column but the first is of numbers."""
     rule = ["---", *["---:"] * (len(headings) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *body))

@@ -1,16 +1,20 @@
 """Published layouts through the installed command: real files where they are at hand, small ones as published else."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from residency.config import load_recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.errors import CheckFailed
 from residency.material import gather_material
+from residency.ultrasound.outline import measure_circumference, read_points
 from tests.data.make import draw_image
 from tests.documents import ROOT
 from tests.run_command import run_residency
@@ -317,3 +321,59 @@ def test_grades_by_number_and_any_other_table_by_its_column(tmp_path: Path) -> N
     alone = fail(tmp_path / "images", tmp_path / "x", "--sheet", str(other), "--question", "image_id: Which?",
                  "--format", "nothing")  # fmt: skip
     assert "no format nothing" in alone and "voc: Pascal VOC boxes" in alone and "coco: COCO" in alone
+
+
+@needs_shared
+def test_masks_of_the_fetal_head_give_the_circumference_that_was_measured(tmp_path: Path) -> None:
+    head, folder = SHARED / "fetal_head", tmp_path / "head"
+    rows = (head / "head_circumference.csv").read_text().split("\n")[:9]
+    write_table(folder / "head_circumference.csv", *rows)
+    for place in ("image", "annotation"):
+        (folder / place).mkdir()
+    for row in rows[1:]:
+        stem = row.split(",")[0].removesuffix(".png")
+        shutil.copy(head / "image" / f"{stem}.png", folder / "image")
+        shutil.copy(head / "annotation" / f"{stem}_Annotation.png", folder / "annotation")
+    error = fail(folder, tmp_path / "out")
+    assert "what do the levels of" in error and "found:   255" in error
+    assert "no level and label" in fail(folder, tmp_path / "out", "--label", "head")
+    _, dataset = ingest(folder, tmp_path / "out", "--label", "255: fetal head", group_by=r"pattern:^(\d+)")
+    measured = {row.split(",")[0]: float(row.split(",")[2]) for row in rows[1:]}
+    assert len(dataset.samples) == len(measured)
+    for sample in dataset.samples:
+        name = sample.image.rpartition("/")[2]
+        with Image.open(dataset.image_path(sample)) as picture:
+            size = np.array(picture.size)
+        assert sample.spacing_mm and sample.suffix and sample.prefix == "Outline: fetal head."
+        field = (float(size[0] * sample.spacing_mm[1]), float(size[1] * sample.spacing_mm[0]))
+        whole = measure_circumference(np.array(sample.outlines[0].points) / size, field)
+        told = measure_circumference(read_points(sample.suffix), field)
+        assert whole == pytest.approx(measured[name], rel=0.03) and told == pytest.approx(measured[name], rel=0.03)
+
+
+def test_masks_by_folder_or_level_and_bad_ones(tmp_path: Path) -> None:
+    draw_all(tmp_path / "m" / "images", "a.png b.png c.png d.png e.png")
+    square = np.zeros((96, 96), np.uint8)
+    square[24:72, 12:60] = 1
+    square[40:50, 20:30] = 0  # a hole, filled
+    square[0, 95] = 1  # a speck, left out
+    for name, region in {"a": square, "b": square, "e": square, "c": 2 * square, "d": 0 * square}.items():
+        (tmp_path / "m" / "masks").mkdir(exist_ok=True)
+        Image.fromarray(region).save(tmp_path / "m" / "masks" / f"{name}_mask.png")
+    told, dataset = ingest(tmp_path / "m", tmp_path / "out", "--label", "1: lung")
+    assert kinds(told) == {"unnamed-level": 1, "nothing-marked": 2}
+    (outline,) = dataset.samples[0].outlines
+    assert (np.min(outline.points, 0).tolist(), np.max(outline.points, 0).tolist()) == ([12, 24], [60, 72])
+    for label in ("lung", "heart"):
+        (tmp_path / "m" / "masks" / label).mkdir()
+    for path in sorted((tmp_path / "m" / "masks").glob("*.png")):
+        path.rename(path.parent / ("heart" if path.name[0] == "c" else "lung") / path.name)
+    _, dataset = ingest(tmp_path / "m", tmp_path / "folders")
+    assert ("a.png", "Outline: lung.") in answers(dataset) and ("c.png", "Outline: heart.") in answers(dataset)
+    Image.fromarray(square[:50]).save(tmp_path / "m" / "masks" / "lung" / "a_mask.png")
+    Image.fromarray(square).save(tmp_path / "m" / "masks" / "lung" / "lost.png")
+    (tmp_path / "m" / "masks" / "lung" / "b_mask.png").write_bytes(b"no mask")
+    error = fail(tmp_path / "m", tmp_path / "bad")
+    assert "3 problem(s)" in error
+    for told_of in ("its annotation says 96 x 50", "no image `lost`", "b_mask.png: the mask cannot be decoded"):
+        assert told_of in error

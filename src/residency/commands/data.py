@@ -66,6 +66,9 @@ def ingest(
     question: Annotated[
         list[str] | None, typer.Option(help="For a table of labels: `COLUMN: What is asked?`; may be repeated.")
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="For masks: `LEVEL: LABEL`, a grey level or R,G,B; may be repeated.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many rows, drawn by the seed (path-vqa and the like).")
     ] = None,
@@ -91,6 +94,7 @@ def ingest(
         keep_leak=_read_risks(accept or []),
         format=format,
         questions=question or [],
+        labels=label or [],
         limit=limit,
     )
     tell(summary, as_json)

@@ -68,6 +68,7 @@ def ingest(
     keep_leak: bool = False,
     format: str = "auto",
     questions: Sequence[str] = (),
+    labels: Sequence[str] = (),
     limit: int | None = None,
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
@@ -88,6 +89,7 @@ def ingest(
         keep_leak: keep a published split though its images stand in several; the audit lists each.
         format: a published layout by name (`data/sources/formats.py`), or `auto` to find it out.
         questions: what is asked of a table of labels: `COLUMN: WORDS`.
+        labels: what a level of masks means: `LEVEL: LABEL`.
         limit: so many rows of a layout that holds its pictures within, drawn by the seed.
 
     Raises:
@@ -96,7 +98,7 @@ def ingest(
     """
     check_grouping(group_by)
     _check_out(out, images, replace_old)
-    origin = find_origin(sheet, images, format, questions)
+    origin = find_origin(sheet, images, format, questions, labels)
     before = {path: sha256_file(path) for path in origin.place.files}
     with (
         unpacked(origin, out, limit, seed) as origin,

@@ -113,6 +113,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
                 parts=parts,
                 boxes=places.boxes or (_boxes(suffix or "", frame.images[image].size) if question.id == "od" else ()),
                 outlines=places.outlines,
+                spacing_mm=line.spacing_mm,
                 annotator=line.text("annotator") or None,
                 attributes={key: line.text(key) for key in _ATTRIBUTES if line.text(key)},
                 columns={

@@ -18,8 +18,8 @@ class Line:
     """One line: where it stands, its keys, the split that its source names, the question it answers if that is known.
 
     `marks` are boxes and outlines as the source gives them: what the answer tells where `values` has no suffix.
-    `size` is the picture's (width, height) as the source says. `labelled` marks are told with their labels; those
-    whose prompt names the label are not.
+    `size` is the picture's (width, height) as the source says, `spacing_mm` (row, column) mm a pixel. `labelled` marks
+    are told with their labels; those whose prompt names the label are not.
     """
 
     source: Source
@@ -29,6 +29,7 @@ class Line:
     marks: tuple[Mark, ...] | None = None
     size: tuple[int, int] | None = None
     labelled: bool = True
+    spacing_mm: tuple[float, float] | None = None
 
     def text(self, key: str) -> str:
         """Return a value as plain text, '' where it is missing."""
@@ -59,12 +60,13 @@ class Reading:
 class Place:
     """Where a source lies: the files that hold its answers, and the folder of its images.
 
-    `questions` (`COLUMN: WORDS`) and `questionnaire` are what the user asks. `unpacked`: the images lay within the
-    files; they were written out to become part of the dataset.
+    `questions` (`COLUMN: WORDS`), `questionnaire` and `labels` (`LEVEL: LABEL`) are what the user says. `unpacked`: the
+    images lay within the files; they were written out to become part of the dataset.
     """
 
     files: tuple[Path, ...]
     images: Path
     questions: tuple[str, ...] = ()
     questionnaire: Questionnaire | None = None
+    labels: tuple[str, ...] = ()
     unpacked: bool = False

@@ -43,18 +43,20 @@ class Origin:
     place: Place
 
 
-def find_origin(sheet: Path | None, images: Path, format: str = "auto", questions: Sequence[str] = ()) -> Origin:
+def find_origin(
+    sheet: Path | None, images: Path, format: str = "auto", questions: Sequence[str] = (), labels: Sequence[str] = ()
+) -> Origin:
     """Find out what lies where the user says: a published layout, else a sheet, lines or a report folder.
 
     Raises:
         UserError: a sheet that cannot be opened, nothing that can be read, or nothing of the format named.
     """
-    if questions and format == "auto":
-        format = "labels"
+    if (questions or labels) and format == "auto":
+        format = "labels" if questions else "masks"
     plain = format == "auto" and (is_report_folder(images) if sheet is None else sheet.suffix.lower() == ".jsonl")
     if not plain and (found := find_format(format, sheet, images)):
         name, place = found
-        return Origin(sheet, name, replace(place, questions=tuple(questions)))
+        return Origin(sheet, name, replace(place, questions=tuple(questions), labels=tuple(labels)))
     if sheet is not None:
         read_source(sheet)
         return Origin(sheet, None, Place((sheet,), images))
@@ -73,7 +75,7 @@ def read_material(origin: Origin, images: Path, questionnaire: str | None, out: 
     if origin.layout:
         reading = FORMATS[origin.layout].read(replace(origin.place, questionnaire=given))
         if given and reading.questionnaire not in (None, given):
-            raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out, or name --format sheet")
+            raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out")
         return _of_lines(reading, origin.place.files[0], given)
     if sheet is None and not is_report_folder(images):
         raise UserError(

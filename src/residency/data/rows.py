@@ -227,7 +227,7 @@ class _TableReader:
             text = self._text(cells, role)
             if not text:
                 continue
-            read = _pixel_sizes(text)
+            read = read_pixel_sizes(text)
             if not read:
                 place = self.table.source(number, self.roles[role].number)  # type: ignore[index]
                 message = f"`{text}` is no pixel size in mm (0 to 10)"
@@ -264,7 +264,7 @@ class _TableReader:
 
 
 @lru_cache(maxsize=4096)
-def _pixel_sizes(text: str) -> tuple[float, ...]:
+def read_pixel_sizes(text: str) -> tuple[float, ...]:
     """Return the one or two sizes of a pixel in mm that text holds, or none if it holds anything else."""
     read = [read_numbers(piece) for piece in re.split(r"\s*[x×;*]\s*|\s+|\\", text.removesuffix("mm").strip())]
     clear = len(read) <= 2 and all(len(numbers) == 1 and 0 < numbers[0] < 10 for numbers in read)

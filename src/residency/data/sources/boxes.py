@@ -11,7 +11,7 @@ from residency.types import Problem, Question, Source, SplitName
 OUTLINE = Question(id="outline", type="text", wording="Outline: LABEL.")
 """Asked of each label in its own words; the answer is that label's outlines alone."""
 DETECTION = Question(id="od", type="text", wording="<OD>")
-_IMAGES = ("images", "JPEGImages", "imgs", "img")
+_IMAGES = ("images", "image", "JPEGImages", "imgs", "img")
 
 
 def image_root(images: Path) -> Path:

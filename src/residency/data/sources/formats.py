@@ -4,7 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 from residency.data.lines import Place
-from residency.data.sources import coco, labels, path_vqa, voc, vqa_rad, yolo
+from residency.data.sources import coco, labels, masks, path_vqa, voc, vqa_rad, yolo
 from residency.errors import UserError
 
 FORMATS: dict[str, ModuleType] = {
@@ -14,6 +14,7 @@ FORMATS: dict[str, ModuleType] = {
     "coco": coco,
     "yolo": yolo,
     "labels": labels,
+    "masks": masks,
 }
 """Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`; where pictures lie
 within the files, also `unpack(place, folder, limit, seed)`; `find_named` where a name lets more through."""

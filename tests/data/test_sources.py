@@ -377,3 +377,45 @@ def test_masks_by_folder_or_level_and_bad_ones(tmp_path: Path) -> None:
     assert "3 problem(s)" in error
     for told_of in ("its annotation says 96 x 50", "no image `lost`", "b_mask.png: the mask cannot be decoded"):
         assert told_of in error
+
+
+def slake_record(lab: int, question: str, answer: str, language: str = "en", **more: object) -> dict[str, object]:
+    known = {"img_id": lab, "img_name": f"xmlab{lab}/source.jpg", "location": "Abdomen", "modality": "MRI", "qid": lab}
+    return known | {"question": question, "answer": answer, "q_lang": language, "answer_type": "OPEN"} | more
+
+
+def test_slake_in_two_languages_with_its_own_splits(tmp_path: Path) -> None:
+    slake = tmp_path / "Slake1.0"
+    for lab in range(5):
+        draw_image(slake / "imgs" / f"xmlab{lab}" / "source.jpg", seed=lab)
+        draw_image(slake / "imgs" / f"xmlab{lab}" / "mask.png", seed=20 + lab)
+    both = {
+        lab: [
+            slake_record(lab, "Does the picture contain liver?", "Yes" if lab % 2 else "No"),
+            slake_record(lab, "图中包含肝脏吗？", "是的" if lab % 2 else "不是", "zh"),
+            slake_record(lab, "图像里使用了什么模态？", "核磁共振", "zh"),
+        ]
+        for lab in range(5)
+    }
+    write_json(slake / "train.json", [*both[0], *both[1]])
+    write_json(slake / "validate.json", both[2])
+    write_json(slake / "test.json", both[3])
+    told, dataset = ingest(slake, tmp_path / "out")
+    assert kinds(told) == {"unused-image": 1} and told["images"] == 5
+    assert [len(dataset.split(name)) for name in ("train", "val", "test")] == [6, 3, 3]
+    zh = sorted((sample.image, sample.answer) for sample in dataset.samples if sample.question == "closed-zh")
+    assert [answer for _, answer in zh] == ["否", "是", "否", "是"]
+    assert {s.suffix for s in dataset.samples if s.question == "open-zh"} == {"核磁共振"}
+    assert {s.category for s in dataset.samples if s.suffix} == {"Abdomen"}
+    bad = [slake_record(0, "Which?", "CT", "fr"), slake_record(9, "Which?", "CT"), {"img_name": "xmlab1/source.jpg"}]
+    write_json(slake / "test.json", [*both[3], *both[0][:1], *bad])
+    error = fail(slake, tmp_path / "bad")
+    assert "3 problem(s)" in error
+    for told_of in (
+        "`q_lang` is `fr`",
+        "`xmlab9/source.jpg` may be any of 5",
+        "no question and no answer and no q_lang",
+    ):
+        assert told_of in error
+    write_json(slake / "test.json", [*both[3], *both[0][:1]])
+    assert "1 of the 2 images of the published test split also occur in train" in fail(slake, tmp_path / "leak")

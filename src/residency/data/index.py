@@ -88,21 +88,23 @@ def _closest(hits: list[str], wanted: PurePosixPath, hint: str | None) -> list[s
     return hits
 
 
-def index_images(root: Path) -> ImageIndex:
+def index_images(root: Path, only: str = "") -> ImageIndex:
     """Find every image under the folder, in order of name; links are not followed out of it.
+
+    `only` is a regular expression that file names must match.
 
     Raises:
         UserError: the folder is missing, or holds no image, or a folder in it cannot be listed.
     """
     if not root.is_dir():
         raise UserError(f"no folder of images {root}", found="a file" if root.exists() else "nothing")
-    paths, problems = _list_images(root)
+    paths, problems = _list_images(root, re.compile(only))
     if not paths and not problems:
         raise UserError(f"{root} holds no images", allowed=sorted(ENDINGS))
     return ImageIndex(root, paths, problems)
 
 
-def _list_images(root: Path) -> tuple[dict[str, Path], list[Problem]]:
+def _list_images(root: Path, only: re.Pattern[str]) -> tuple[dict[str, Path], list[Problem]]:
     """Return the image files under the folder by name, and links that point out of it."""
     paths: dict[str, Path] = {}
     problems: list[Problem] = []
@@ -115,7 +117,7 @@ def _list_images(root: Path) -> tuple[dict[str, Path], list[Problem]]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         within = Path(folder).relative_to(root)
         for file in sorted(files):
-            if file.startswith(".") or not file.lower().endswith(ENDINGS):
+            if file.startswith(".") or not file.lower().endswith(ENDINGS) or not only.search(file):
                 continue
             name = file if within == Path() else f"{within.as_posix()}/{file}"
             path = Path(folder, file)

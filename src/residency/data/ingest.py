@@ -104,7 +104,7 @@ def ingest(
         unpacked(origin, out, limit, seed) as origin,
         quiet_readers(),
         paused_collector(),
-        reading_ahead((index := index_images(origin.place.images)).paths) as finish,
+        reading_ahead((index := index_images(origin.place.images, origin.place.only)).paths) as finish,
     ):
         material = read_material(origin, images, questionnaire, out)
         within = IMAGES if origin.place.unpacked else None

@@ -61,7 +61,8 @@ class Place:
     """Where a source lies: the files that hold its answers, and the folder of its images.
 
     `questions` (`COLUMN: WORDS`), `questionnaire` and `labels` (`LEVEL: LABEL`) are what the user says. `unpacked`: the
-    images lay within the files; they were written out to become part of the dataset.
+    images lay within the files; they were written out to become part of the dataset. `only` is what the file names of
+    images must match (a regular expression), where other pictures lie beside them.
     """
 
     files: tuple[Path, ...]
@@ -69,4 +70,5 @@ class Place:
     questions: tuple[str, ...] = ()
     questionnaire: Questionnaire | None = None
     labels: tuple[str, ...] = ()
+    only: str = ""
     unpacked: bool = False

@@ -14,6 +14,7 @@ _SPLITS: dict[str, SplitName] = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
     "dev": "val",
     "test": "test",
     "testing": "test",

@@ -72,6 +72,9 @@ SMOL_256M: Counts = (256_484_928, 106_168_320, 11_962_368)
 SMOL_500M: Counts = (507_482_304, 314_572_800, 20_480_000)
 GEMMA_4B: Counts = (4_300_079_472, 3_208_642_560, 32_752_768)
 
+# Licences as copies of the hub's pages and cards said them in November 2026: SmolVLM, Qwen3-VL 2B, Qwen2.5-VL 3B
+# (research only), LLaVA-1.5, Florence-2, MedGemma. From memory: the Gemma terms of PaliGemma and Gemma 3 and their
+# gate, Qwen2.5-VL 7B and Qwen3-VL 4B.
 GEMMA, HAI_DEF = "Gemma terms", "HAI-DEF terms (Google)"
 TABLE: tuple[tuple[str, str, str, str, bool, Counts], ...] = (
     ("nano", "", "nano", "Apache-2.0", False, NANO),

@@ -3,6 +3,7 @@
 A pass is the same to both, so that the answers are: each slice of images is answered whole, by one model.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from residency.answering import Candidates
 from residency.config import Ask, Predict
 from residency.errors import MissingExtra, UserError
 from residency.models.family import Images
 from residency.models.registry import Opened, open_model, open_run
-from residency.predict import Asked, Candidates, answer_samples, slice_images
+from residency.predict import Asked, answer_samples, slice_images
 from residency.types import Prediction, Questionnaire, Sample
 
 EngineName = Literal["local", "ray"]
@@ -65,6 +67,7 @@ def ray_engine(source: str, workers: int | None) -> Iterator[Engine]:
         UserError: no such cluster.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
@@ -99,23 +102,25 @@ def _answer_on_ray(source: str, workers: int | None, way: Pass, samples: Sequenc
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are told below, in one line
     rows = [{"samples": "\n".join(sample.line() for sample in one)} for one in slices]
     answered = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Worker,
         fn_constructor_args=(source, way),
         batch_size=1,
-        concurrency=min(workers or gpus or cpus, len(rows)),
+        compute=ray.data.ActorPoolStrategy(size=min(workers or gpus or cpus, len(rows))),
         num_cpus=0 if gpus else 0.01,
         num_gpus=1 if gpus else 0,
-        scheduling_strategy="SPREAD",
     )
     try:
         for row in answered.iter_rows():
             yield Prediction.model_validate_json(row["prediction"])
     except RayError as error:
+        cause = getattr(error, "cause", None) or error
         raise UserError(
             "a worker could not answer",
-            found=str(error).strip().splitlines()[-1],
+            found=str(cause.__cause__ or cause).strip().splitlines()[-1],
             do="see that every node finds the model and the images under the same path (a shared file system); "
             "the same command goes on where it stopped",
             exit_code=1,

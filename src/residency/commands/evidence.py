@@ -7,10 +7,12 @@ import typer
 from rich.table import Column, Table
 
 from residency.commands.app import Json, Seed, app
+from residency.errors import UserError
 from residency.tell import out_console, tell
 from residency.types import SplitName
 
 if TYPE_CHECKING:
+    from residency.evaluate.claims.measure import ClaimReport
     from residency.evaluate.contest import Pair
 
 
@@ -39,6 +41,60 @@ def compare(
         out_console.print(_pair_table(pair))
         out_console.print(pair.sentence(), markup=False)
     out_console.print(f"page: {page}", markup=False)
+
+
+@app.command()
+def judge(
+    predictions: Annotated[Path | None, typer.Argument(help="A run folder, or a predictions file.")] = None,
+    judge: Annotated[str, typer.Option("--judge", help="rules; nli:MODEL; or http://HOST:PORT/v1#MODEL.")] = "rules",
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset, for a run folder.")] = "test",
+    validate: Annotated[Path | None, typer.Option(help="Pairs that people labelled: agreement instead.")] = None,
+    remote: Annotated[bool, typer.Option("--remote", help="Allow a server beyond this machine's network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge answers claim by claim: what the reference entails, what it contradicts, what it leaves open."""
+    from residency.judges.named import open_judge
+
+    if (predictions is None) == (validate is None):
+        do = "residency judge RUN, or residency judge --validate FILE"
+        raise UserError("name either predictions to judge or a file to validate by", do=do)
+    opened = open_judge(judge, remote=remote)
+    if validate:
+        from residency.evaluate.claims.validate import validate_judge
+
+        tell(validate_judge(opened.judge, opened.name, validate), as_json)
+        return
+    from residency.evaluate.claims.measure import judge_evidence
+    from residency.evaluate.read import read_run, read_siblings
+    from residency.files import write_json, write_lines
+
+    assert predictions
+    evidence = read_siblings(predictions, data) if predictions.is_file() else read_run(predictions, data, split)
+    report, judged = judge_evidence(evidence, opened.judge, opened.name)
+    prefix = "" if evidence.split == "test" else f"{evidence.split}."
+    write_lines(evidence.folder / "scores" / f"{prefix}claims.jsonl", judged)
+    write_json(evidence.folder / "scores" / f"{prefix}claims.json", report.model_dump(mode="json"))
+    if as_json:
+        tell(report, True)
+        return
+    for warned in report.warnings:
+        out_console.print(f"warning: {warned.message}", markup=False)
+    out_console.print(_claim_table(report))
+    out_console.print(f"claims: {evidence.folder / 'scores' / f'{prefix}claims.jsonl'}", markup=False)
+
+
+def _claim_table(report: "ClaimReport") -> Table:
+    """Return the four scores of each mode with their intervals, and how many claims they are of."""
+    from residency.report.view import format_score
+
+    heads = ["", "images (groups)", "claims said/true", *(score.metric for score in report.tables[0].scores), "failed"]
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for one in report.tables:
+        shown = (format_score(score, "") for score in one.scores)
+        counts = f"{one.images} ({one.groups})", f"{one.said}/{one.true}"
+        table.add_row(one.of, *counts, *shown, str(one.failed))
+    return table
 
 
 def _pair_table(pair: "Pair") -> Table:

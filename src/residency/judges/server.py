@@ -1,0 +1,98 @@
+"""An OpenAI-compatible server in (vLLM, Ollama, `transformers serve`), a judge out: one claim a request, one word back.
+
+The words of patients do not leave the house unasked: a host that is neither this machine nor of a private network is
+refused unless it is allowed by name of the option.
+"""
+
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+from residency.errors import UserError
+from residency.evaluate.claims.claim import Claim, Label
+
+SECONDS, TRIES, AT_ONCE, KEY = 120, 2, 4, "RESIDENCY_JUDGE_KEY"
+_ASKED = (
+    "You compare one claim with a reference about one medical image. Answer with one word. entailed: the reference "
+    "says so. contradicted: the reference says otherwise. neutral: the reference does not tell."
+)
+_WORDS: dict[str, Label] = {
+    "entailed": "entailed", "entailment": "entailed", "contradicted": "contradicted", "contradiction": "contradicted",
+    "neutral": "neutral",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answered, and the model that is asked."""
+
+    url: str
+    model: str
+
+    def judge(self, reference: Sequence[Claim], asked: Sequence[Claim]) -> list[Label | None]:
+        """Return a label for each claim; no answer, or another word, is a failure."""
+        premise = "\n".join(f"- {claim.text}" for claim in reference)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda claim: self._ask(premise, claim.text), asked))
+
+    def _ask(self, premise: str, claim: str) -> Label | None:
+        words = [{"role": "system", "content": _ASKED}]
+        words.append({"role": "user", "content": f"Reference:\n{premise}\n\nClaim: {claim}\n\nOne word:"})
+        body = {"model": self.model, "messages": words, "temperature": 0, "max_tokens": 16}
+        for _ in range(TRIES):
+            try:
+                said = _request(f"{self.url}/chat/completions", body)["choices"][0]["message"]["content"]
+            except (OSError, ValueError, KeyError, IndexError, TypeError):
+                continue
+            return _WORDS.get(str(said).strip().strip("*.\"'` ").casefold())
+        return None
+
+
+def open_server(address: str, *, remote: bool = False) -> Server:
+    """Return the server at `URL` or `URL#MODEL`; without a model the first that it offers is asked.
+
+    Raises:
+        UserError: its host is not ours and `remote` is not set, it does not answer, or it lacks the model.
+    """
+    url, _, model = address.partition("#")
+    url = url.rstrip("/")
+    if not remote and not _is_ours(url):
+        raise UserError(
+            f"{url} is not on this machine or its own network",
+            found="claims about patients would leave the house",
+            do="run the server here (vLLM, Ollama, transformers serve), or allow it with --remote",
+        )
+    try:
+        offered = [str(one["id"]) for one in _request(f"{url}/models")["data"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = getattr(error, "reason", None) or error
+        raise UserError(f"{url} does not answer as an OpenAI-compatible server", found=found) from None
+    if not offered or (model and model not in offered):
+        raise UserError(f"{url} has no such model", found=model or "none", allowed=offered or "none")
+    return Server(url, model or offered[0])
+
+
+def _request(url: str, body: dict[str, Any] | None = None) -> Any:
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {key}"
+    data = None if body is None else json.dumps(body).encode()
+    direct = build_opener(ProxyHandler({}))  # a proxy would see what is asked
+    with direct.open(Request(url, data=data, headers=headers), timeout=SECONDS) as answer:
+        return json.load(answer)
+
+
+def _is_ours(url: str) -> bool:
+    """Tell whether every address of a URL's host is this machine's or a private network's."""
+    try:
+        found = socket.getaddrinfo(urlsplit(url).hostname, None)
+    except (OSError, UnicodeError):
+        return True  # no such host: the request says so
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_private for entry in found)

@@ -112,6 +112,7 @@ def test_sharing_an_image_changes_neither_logits_nor_answers_nor_scores(case: Ca
     batch, separate = case.encode(), FAMILIES[case.name](share=False)
     regions = case.see(batch)
     shared_rows = case.family._pack(case.loaded, batch.take([0, 1]), [[FIRST_REGION, 7], [FIRST_REGION, 8]], [[1], [1]])
+    assert case.family.image_prefix == ("separate" if case.name in PALIGEMMAS else "shared")
     assert len(shared_rows.ids_GL) == (2 if case.name in PALIGEMMAS else 1)  # an image that sees its question cannot
     apart = separate.forward(case.loaded, batch, regions).logits_BTV[batch.labels_BT != IGNORED]
     assert torch.allclose(case.logits(batch), apart, atol=1e-4)

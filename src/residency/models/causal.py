@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -40,6 +40,7 @@ class Causal(ABC):
         "language": "model.language_model",
     }
     lora_targets: Mapping[Part, tuple[str, ...]]
+    image_prefix: Literal["shared", "separate"] = "separate"
     looks: tuple[Part, ...] = ("vision",)
     decoder = Decoder()
     writes_begin = False

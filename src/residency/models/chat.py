@@ -6,7 +6,7 @@ before (`mm_encoder_outputs`). Only what a checkpoint itself says is used: its t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -55,6 +55,7 @@ class Chat:
     """One architecture's chat models. Its parts and LoRA targets are read from the module names of its skeleton."""
 
     name = "chat"
+    image_prefix: Literal["shared", "separate"] = "separate"
     looks: tuple[Part, ...] = ("vision", "projector")
 
     def __init__(self, config: Any) -> None:

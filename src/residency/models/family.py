@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from PIL import Image
@@ -151,6 +151,8 @@ class Family(Protocol):
     lora_targets: Mapping[Part, tuple[str, ...]]
     """Names of the linear modules that LoRA adapts, by part; empty where a part has none."""
 
+    image_prefix: Literal["shared", "separate"]
+    """Whether an image's questions share what reads its regions, as a test of equality with separate samples holds."""
     looks: tuple[Part, ...]
     """The parts that `look` goes through; none where an image's features depend on its neighbours."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -41,6 +42,7 @@ class Florence2:
         "projector": "model.multi_modal_projector",
         "language": "model.language_model",
     }
+    image_prefix: Literal["shared", "separate"] = "separate"
     looks: tuple[Part, ...] = ("vision",)
     lora_targets: Mapping[Part, tuple[str, ...]] = {
         "vision": ("qkv", "proj", "fc1", "fc2"),

@@ -5,7 +5,7 @@ LLaVA-1.5 sees one square of its image, LLaVA-NeXT the whole squeezed and tiles 
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -43,6 +43,7 @@ class Llava(Causal):
     """`LlavaForConditionalGeneration` of transformers: a ViT, a two-layer projector, a causal decoder."""
 
     name = "llava"
+    image_prefix: Literal["shared", "separate"] = "shared"
     model_class = LlavaForConditionalGeneration
     processor_class = LlavaProcessor
     lora_targets: Mapping[Part, tuple[str, ...]] = {

@@ -56,6 +56,16 @@ class Opened:
     loaded: Loaded
 
 
+def describe_prefix(opened: Opened) -> str:
+    """Say whether the questions about an image share its reading."""
+    family, speed = opened.family, opened.loaded.spec.speed
+    if family.image_prefix == "separate":
+        return f"separate: {family.name} reads the image again for each question, the tower sees it once"
+    if not speed.share_image:
+        return "separate: speed.share_image is off"
+    return "shared: the image is read once for all its questions"
+
+
 def open_model(
     name: str,
     *,

@@ -95,6 +95,17 @@ def test_two_processes_train_as_one_does(bench: Path, alone: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_accelerate_launch_is_a_launcher_too(bench: Path, alone: Path, tmp_path: Path) -> None:
+    options = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    options += ["--dynamo_backend", "no", "--main_process_port", "0", "-m", "residency"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    done = launch("train", bench / "recipe.yaml", f"out={tmp_path}", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("next: residency evaluate") == 1
+    same(tmp_path / "discs", alone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("struck", [0, 1])
 def test_a_killed_process_ends_both_and_the_same_command_goes_on(
     bench: Path, alone: Path, tmp_path: Path, struck: int
@@ -144,6 +155,16 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         main()
     assert ended.value.code in (1, 2)
     return capsys.readouterr().err
+
+
+def test_sharding_is_refused_in_words(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    told = refused(capsys, "train", bench / "recipe.yaml", f"out={tmp_path}")
+    assert "held whole by every process" in told
+    assert "ACCELERATE_USE_FSDP=true" in told
+    assert not (tmp_path / "discs").exists()
 
 
 @pytest.mark.parametrize("key", ["contrastive", "self_training"])

@@ -1,5 +1,6 @@
 """How transformers' Trainer is to run: a recipe in, its TrainingArguments out."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -8,6 +9,9 @@ from transformers import TrainingArguments
 from residency.config import Recipe, Train
 from residency.errors import UserError
 from residency.processes import process_count
+
+SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+"""What accelerate launch sets where it is to shard: accelerate does so on GPUs alone, so none of it could be tested."""
 
 
 def training_arguments(recipe: Recipe, run: Path, *, validates: bool) -> TrainingArguments:
@@ -44,16 +48,23 @@ def training_arguments(recipe: Recipe, run: Path, *, validates: bool) -> Trainin
 
 
 def require_shareable(train: Train) -> None:
-    """Make sure that several processes can share this training.
+    """Make sure that the processes of the launcher, where there are several, can share this training.
 
     Raises:
-        UserError: it has a part that only one process can do.
+        UserError: it has a part that only one process can do, or the launcher would shard the model among them.
     """
+    if found := [f"{key}={os.environ[key]}" for key in SHARDING if os.environ.get(key, "").lower() in ("true", "1")]:
+        raise UserError(
+            "the model is held whole by every process; its weights are not sharded",
+            found=", ".join(found),
+            do="launch without --use_fsdp and --use_deepspeed; where memory is short, tune with LoRA on 4-bit weights "
+            "(tune.quantize: nf4), or take a smaller train.batch_size and a larger train.accumulate",
+        )
     alone = {"contrastive": train.contrastive, "self_training": train.self_training}
-    if process_count() > 1 and (found := [f"train.{key}" for key, value in alone.items() if value is not None]):
+    if process_count() > 1 and (held := [f"train.{key}" for key, value in alone.items() if value is not None]):
         raise UserError(
             f"{process_count()} processes cannot share this training",
-            found=f"{', '.join(found)}, which works in one process alone",
+            found=f"{', '.join(held)}, which works in one process alone",
             do="leave it out (null), or give the command without torchrun or accelerate launch",
         )
 

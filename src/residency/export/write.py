@@ -99,6 +99,8 @@ def export_run(
         write_json(made / "residency.json", facts.model_dump(mode="json"))
         write_text(made / "README.md", render_card(recipe, facts, usage))
         files = sorted(made.iterdir())
+        for path in files:
+            path.chmod(0o644)  # weights are written for their owner alone
         size = sum(path.stat().st_size for path in files) / 1e6
     return Exported(
         folder=str(folder),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.smolvlm import processing_smolvlm
 
+from residency.config import Speed
 from residency.errors import UserError
 from residency.models.chat import Chat
 from residency.models.chat_reader import ChatReader, load_reader
+from residency.models.family import Loaded
 from residency.models.registry import Opened, open_model
 from tests.contract.tiny import draw_discs
 from tests.contract.tiny_chat import CHAT_BUILDERS, write_gemma3, write_qwen3, write_qwen25, write_smolvlm
@@ -131,6 +134,39 @@ def test_candidates_behind_one_prompt_score_as_each_alone(name: str, tmp_path: P
         opened.family.shares = False
         apart = opened.family.score(opened.loaded, batch, regions, offered)
     assert torch.allclose(torch.cat(behind), torch.cat(apart), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CHAT_BUILDERS)
+@torch.no_grad()
+def test_an_images_questions_behind_one_reading_are_answered_as_each_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = _tiny(name, tmp_path)
+    assert isinstance(opened.family, Chat)
+    assert opened.family.image_prefix == ("separate" if name == "gemma3" else "answering")
+    samples = draw_discs(tmp_path / "images", images=2)
+    samples[1] = samples[1].model_copy(update={"prefix": "How large is the disc, and where? " * 3})
+    offered = [["left side", "right"], ["small disc", "a much longer answer", ""]] * 2
+    begun: list[int] = []
+    begin = Chat._begin
+
+    def count(family: Chat, loaded: Loaded, ids_BS: torch.Tensor, *rest: torch.Tensor) -> object:
+        begun.append(len(ids_BS))
+        return begin(family, loaded, ids_BS, *rest)
+
+    monkeypatch.setattr(Chat, "_begin", count)
+    told = []
+    for share in (True, False):
+        opened.loaded.spec = replace(opened.loaded.spec, speed=Speed(share_image=share))
+        batch = opened.family.encode(opened.loaded, samples, with_answers=False)
+        regions = opened.family.see(opened.loaded, batch.pixels_MCHW)
+        answers = opened.family.generate(opened.loaded, batch, regions, max_new_tokens=10)
+        told.append((answers, opened.family.score(opened.loaded, batch, regions, offered)))
+    assert begun == ([4] * 4 if name == "gemma3" else [2, 2, 4, 4])  # two images, four questions
+    assert [answer.text for answer in told[0][0]] == [answer.text for answer in told[1][0]]
+    likely = torch.tensor([[answer.likelihood for answer in answers] for answers, _ in told])
+    assert torch.allclose(likely[0], likely[1], atol=1e-5)
+    assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(told[0][1], told[1][1], strict=True))
 
 
 def test_still_pictures_of_smolvlm_are_written_as_its_own_processor_writes_them(tmp_path: Path) -> None:

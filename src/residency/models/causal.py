@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -18,7 +18,7 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states
-from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, read_images
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.packed import Packed, pack_sequences, pad_rows
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
@@ -40,7 +40,7 @@ class Causal(ABC):
         "language": "model.language_model",
     }
     lora_targets: Mapping[Part, tuple[str, ...]]
-    image_prefix: Literal["shared", "separate"] = "separate"
+    image_prefix: Prefix = "separate"
     looks: tuple[Part, ...] = ("vision",)
     decoder = Decoder()
     writes_begin = False

@@ -6,16 +6,15 @@ before (`mm_encoder_outputs`). Only what a checkpoint itself says is used: its t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForImageTextToText, LogitsProcessor, LogitsProcessorList
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
+from residency.models.chat_decode import Read, answer_greedily, likelihoods, pad_ids, score_behind, share_beginnings
 from residency.models.chat_parts import PLACES, find_parts, find_targets
 from residency.models.chat_reader import accepted_by, load_reader
 from residency.models.chat_regions import join_depths, split_depths
@@ -26,6 +25,7 @@ from residency.models.family import (
     Loaded,
     ModelSpec,
     Output,
+    Prefix,
     read_images,
     render_prompt,
 )
@@ -35,27 +35,18 @@ from residency.types import Problem, Sample
 
 SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
 """Model types for which a test holds that candidates scored behind one reading of the prompt score as each alone."""
+SHARED_IMAGE = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm")
+"""Model types for which a test holds that questions behind one reading of their image are answered as each alone; in
+Gemma 3's windows padding between image and question would count."""
 SCORED_ROWS = 64
 """The most candidates that are scored at a time."""
-
-
-class Listener(LogitsProcessor):
-    """Keeps the likeliest token's log-likelihood (B,) of each step; the logits themselves would fill the memory."""
-
-    def __init__(self) -> None:
-        self.logs: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores as they are."""
-        self.logs.append(scores.float().log_softmax(-1).amax(-1))
-        return scores
 
 
 class Chat:
     """One architecture's chat models. Its parts and LoRA targets are read from the module names of its skeleton."""
 
     name = "chat"
-    image_prefix: Literal["shared", "separate"] = "separate"
+    image_prefix: Prefix
     looks: tuple[Part, ...] = ("vision", "projector")
 
     def __init__(self, config: Any) -> None:
@@ -77,6 +68,7 @@ class Chat:
         self.seen_by = accepted_by(skeleton.get_image_features)
         self.depth = len(getattr(config.vision_config, "deepstack_visual_indexes", None) or ())
         self.shares = config.model_type in SHARED
+        self.image_prefix = "answering" if config.model_type in SHARED_IMAGE else "separate"
 
     def load(self, spec: ModelSpec) -> Loaded:
         """Read weights (safetensors) and processor.
@@ -102,13 +94,13 @@ class Chat:
         longest, limit = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True)), _limit(loaded)
         if longest > limit:
             raise UserError(f"a prompt with its answer is {longest} tokens long", allowed=limit, do="shorten it")
-        prompt_BS, mask_BS = _padded(prompts, reader.tokenizer.pad_token_id, "left")
+        prompt_BS, mask_BS = pad_ids(prompts, reader.tokenizer.pad_token_id, "left")
         return Batch(
             pixels_MCHW=reader.read_pictures(pictures),
             image_of_B=torch.tensor(image_of),
             prompt_BS=prompt_BS,
             prompt_mask_BS=mask_BS,
-            labels_BT=_padded(answers, IGNORED, "right")[0] if with_answers else None,
+            labels_BT=pad_ids(answers, IGNORED, "right")[0] if with_answers else None,
         )
 
     def find_overlong(self, loaded: Loaded, samples: Sequence[Sample]) -> list[Problem]:
@@ -163,7 +155,7 @@ class Chat:
         rows_of: dict[tuple[str, ...], list[int]] = {}
         for row, texts in enumerate(candidates):
             rows_of.setdefault(tuple(texts), []).append(row)
-        score_part = self._score_behind if self.shares else self._score_apart
+        read = self._read_prompts(loaded, batch, regions_MND) if self.shares else None
         told: dict[int, torch.Tensor] = {}
         for texts, rows in rows_of.items():
             ids_KT, mask_KT = self._answers(loaded, texts)
@@ -171,45 +163,22 @@ class Chat:
             step = max(1, SCORED_ROWS // len(texts))
             for first in range(0, len(rows), step):
                 part = rows[first : first + step]
-                told |= dict(
-                    zip(part, score_part(loaded, batch.take(part), regions_MND, ids_KT, labels_KT), strict=True)
-                )
+                if read:
+                    scores_BK = score_behind(loaded.core, read, part, ids_KT, labels_KT)
+                else:
+                    scores_BK = self._score_apart(loaded, batch.take(part), regions_MND, labels_KT)
+                told |= dict(zip(part, scores_BK, strict=True))
         return [told[row] for row in range(len(candidates))]
 
     def _score_apart(
-        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, ids_KT: torch.Tensor, labels_KT: torch.Tensor
+        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, labels_KT: torch.Tensor
     ) -> torch.Tensor:
         """Read prompt and candidate together for every candidate."""
-        B, K = len(batch.prompt_BS), len(ids_KT)
+        B, K = len(batch.prompt_BS), len(labels_KT)
         every = batch.take([row for row in range(B) for _ in range(K)])
         labels_BT = labels_KT.repeat(B, 1)
         logits_BTV = self.forward(loaded, replace(every, labels_BT=labels_BT), regions_MND).logits_BTV
-        return _likelihoods(logits_BTV, labels_BT).view(B, K)
-
-    def _score_behind(
-        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, ids_KT: torch.Tensor, labels_KT: torch.Tensor
-    ) -> torch.Tensor:
-        """Read each prompt once, and every candidate behind its keys and values."""
-        B, (K, T) = len(batch.prompt_BS), ids_KT.shape
-        read = self._read(
-            loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B], 1, use_cache=True
-        )
-        first_B1V = read.logits[:, -1:].repeat_interleave(K, 0)
-        if T == 1:
-            return _likelihoods(first_B1V, labels_KT.repeat(B, 1)).view(B, K)
-        ends_B1 = batch.prompt_mask_BS.sum(1, keepdim=True) + self._skipped(loaded)
-        read.past_key_values.batch_repeat_interleave(K)
-        rest = loaded.core(
-            input_ids=ids_KT[:, :-1].repeat(B, 1),
-            attention_mask=torch.cat(
-                [batch.prompt_mask_BS, batch.prompt_mask_BS.new_ones(B, T - 1)], 1
-            ).repeat_interleave(K, 0),
-            position_ids=(ends_B1 + torch.arange(T - 1, device=ends_B1.device)).repeat_interleave(K, 0),
-            past_key_values=read.past_key_values,
-            use_cache=True,
-        )
-        logits_BTV = torch.cat([first_B1V, rest.logits], 1)
-        return _likelihoods(logits_BTV, labels_KT.repeat(B, 1)).view(B, K)
+        return likelihoods(logits_BTV, labels_BT).view(B, K)
 
     def generate(
         self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
@@ -217,27 +186,41 @@ class Chat:
         """Answer greedily, whatever sampling or penalties the checkpoint's own generation settings name."""
         tokenizer, own = loaded.processor.tokenizer, loaded.core.generation_config.eos_token_id
         ends = sorted({tokenizer.eos_token_id, *([own] if isinstance(own, int) else own or [])})
-        heard = Listener()
-        made = loaded.core.generate(
-            **self._inputs(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B]),
-            max_new_tokens=max_new_tokens,
-            eos_token_id=ends,
-            pad_token_id=tokenizer.pad_token_id,
-            num_beams=1,
-            do_sample=False,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            logits_processor=LogitsProcessorList([heard]),
-        )
-        ids_BT = made[:, batch.prompt_BS.shape[1] :]
-        log_BT = torch.stack(heard.logs, 1)
-        ended_BT = torch.isin(ids_BT, torch.tensor(ends, device=ids_BT.device)).long()
-        kept_BT = (ended_BT.cumsum(1) - ended_BT == 0).float()
-        means = ((log_BT * kept_BT).sum(1) / kept_BT.sum(1)).exp()
-        said_BT = kept_BT.bool() & (ended_BT == 0)
-        texts = [str(tokenizer.decode(ids[said])).strip() for ids, said in zip(ids_BT, said_BT, strict=True)]
-        whole_B = ended_BT.any(1)
-        return [Answered(*told) for told in zip(texts, means.tolist(), whole_B.tolist(), strict=True)]
+        read = self._read_prompts(loaded, batch, regions_MND)
+        token_BT, log_BT = answer_greedily(loaded.core, read, ends, max_new_tokens)
+        means_B = (log_BT.sum(1) / (token_BT != IGNORED).sum(1)).exp()
+        whole_B = torch.isin(token_BT, torch.tensor(ends, device=token_BT.device)).any(1)
+        control = {IGNORED, *ends}
+        texts = [tokenizer.decode([id for id in ids if id not in control]).strip() for ids in token_BT.tolist()]
+        return [Answered(*told) for told in zip(texts, means_B.tolist(), whole_B.tolist(), strict=True)]
+
+    def _read_prompts(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Read:
+        """Read the prompts of a batch, what they begin with alike once."""
+        prompts = [row[kept == 1].tolist() for row, kept in zip(batch.prompt_BS, batch.prompt_mask_BS, strict=True)]
+        images, token = batch.image_of_B.tolist(), loaded.core.config.image_token_id
+        shared = self.image_prefix == "answering" and loaded.spec.speed.share_image
+        groups = share_beginnings(prompts, images, token) if shared else None
+        if groups is None:
+            return self._begin(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B])
+        end = len(prompts[0]) - prompts[0][::-1].index(token)
+        begun_GS = torch.tensor([prompts[rows[0]][:end] for rows in groups], device=loaded.device)
+        seen = regions_MND[[images[rows[0]] for rows in groups]]
+        read = self._begin(loaded, begun_GS, torch.ones_like(begun_GS), seen)
+        group_of = {row: group for group, rows in enumerate(groups) for row in rows}
+        behind = read.take([group_of[row] for row in range(len(prompts))])
+        rest, mask = pad_ids([prompt[end:] for prompt in prompts], loaded.processor.tokenizer.pad_token_id, "left")
+        return behind.go_on(loaded.core, rest.to(loaded.device), mask.to(loaded.device), **self._keep(1))[1]
+
+    def _begin(self, loaded: Loaded, ids_BS: torch.Tensor, mask_BS: torch.Tensor, regions_BND: torch.Tensor) -> Read:
+        """Read sequences from their beginning, their images included."""
+        inputs = self._place(loaded, ids_BS, mask_BS, regions_BND)
+        read = loaded.core(**inputs, **self._keep(1), use_cache=True)
+        next_B1 = mask_BS.sum(1, keepdim=True) + self._skipped(loaded)
+        return Read(read.logits[:, -1], read.past_key_values, mask_BS, next_B1)
+
+    def _keep(self, last: int) -> dict[str, int]:
+        """Return what asks for the logits of the last positions alone, where a model can."""
+        return {"logits_to_keep": last} if "logits_to_keep" in self.accepted else {}
 
     def read_answer(self, text: str) -> str:
         """Return what the model said as it is."""
@@ -247,19 +230,6 @@ class Chat:
         """Return a sample's prompt; a task token of a dataset (`<VQA>`, `<CAPTION>` ...) is put into words."""
         asked = expand_task(render_prompt(loaded.spec.prompt, sample))
         return [*loaded.soft_ids, *loaded.processor.prompt_ids(asked)]
-
-    def _read(
-        self,
-        loaded: Loaded,
-        ids_BL: torch.Tensor,
-        mask_BL: torch.Tensor,
-        regions_BND: torch.Tensor,
-        last: int,
-        **named: Any,
-    ) -> Any:
-        """Run the model over whole sequences; logits of the last positions alone, where it can."""
-        inputs = self._place(loaded, ids_BL, mask_BL, regions_BND)
-        return loaded.core(**inputs, **({"logits_to_keep": last} if "logits_to_keep" in self.accepted else {}), **named)
 
     def _place(
         self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor
@@ -291,7 +261,7 @@ class Chat:
 
     def _answers(self, loaded: Loaded, texts: Iterable[str]) -> tuple[torch.Tensor, torch.Tensor]:
         reader = loaded.processor
-        ids_BT, mask_BT = _padded([reader.answer_ids(text) for text in texts], reader.tokenizer.pad_token_id, "right")
+        ids_BT, mask_BT = pad_ids([reader.answer_ids(text) for text in texts], reader.tokenizer.pad_token_id, "right")
         return ids_BT.to(loaded.device), mask_BT.to(loaded.device)
 
 
@@ -308,20 +278,5 @@ def _limit(loaded: Loaded) -> int:
     return int(loaded.core.config.get_text_config().max_position_embeddings)
 
 
-def _likelihoods(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
-    """Return the summed log-likelihood (B,) of the labels that count."""
-    losses = nn.functional.cross_entropy(
-        logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return -losses.view(labels_BT.shape).sum(1)
-
-
 def _on(device: torch.device, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-
-def _padded(rows: Sequence[Sequence[int]], padding: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask, both (B, longest), padded at one side."""
-    ids, ones = [torch.tensor(row) for row in rows], [torch.ones(len(row), dtype=torch.long) for row in rows]
-    padded = pad_sequence(ids, batch_first=True, padding_value=padding, padding_side=side)
-    return padded, pad_sequence(ones, batch_first=True, padding_side=side)

@@ -13,6 +13,8 @@ from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.types import Problem, Sample
 
+Prefix = Literal["shared", "answering", "separate"]
+"""An image is read once for all its questions: in training and answering, in answering, or for each again."""
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 Images = Mapping[str, Image.Image]
 
@@ -151,7 +153,7 @@ class Family(Protocol):
     lora_targets: Mapping[Part, tuple[str, ...]]
     """Names of the linear modules that LoRA adapts, by part; empty where a part has none."""
 
-    image_prefix: Literal["shared", "separate"]
+    image_prefix: Prefix
     """Whether an image's questions share what reads its regions, as a test of equality with separate samples holds."""
     looks: tuple[Part, ...]
     """The parts that `look` goes through; none where an image's features depend on its neighbours."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -18,6 +17,7 @@ from residency.models.family import (
     Loaded,
     ModelSpec,
     Output,
+    Prefix,
     read_images,
     render_prompt,
 )
@@ -42,7 +42,7 @@ class Florence2:
         "projector": "model.multi_modal_projector",
         "language": "model.language_model",
     }
-    image_prefix: Literal["shared", "separate"] = "separate"
+    image_prefix: Prefix = "separate"
     looks: tuple[Part, ...] = ("vision",)
     lora_targets: Mapping[Part, tuple[str, ...]] = {
         "vision": ("qkv", "proj", "fc1", "fc2"),

@@ -5,7 +5,7 @@ LLaVA-1.5 sees one square of its image, LLaVA-NeXT the whole squeezed and tiles 
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -22,7 +22,7 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.models.causal import Causal
 from residency.models.decoder import FIRST_REGION, LINE_BREAK
-from residency.models.family import Loaded, render_prompt
+from residency.models.family import Loaded, Prefix, render_prompt
 from residency.types import Sample
 
 FRAME = "USER: <image>\nQUESTION ASSISTANT:"
@@ -43,7 +43,7 @@ class Llava(Causal):
     """`LlavaForConditionalGeneration` of transformers: a ViT, a two-layer projector, a causal decoder."""
 
     name = "llava"
-    image_prefix: Literal["shared", "separate"] = "shared"
+    image_prefix: Prefix = "shared"
     model_class = LlavaForConditionalGeneration
     processor_class = LlavaProcessor
     lora_targets: Mapping[Part, tuple[str, ...]] = {

@@ -63,6 +63,8 @@ def describe_prefix(opened: Opened) -> str:
         return f"separate: {family.name} reads the image again for each question, the tower sees it once"
     if not speed.share_image:
         return "separate: speed.share_image is off"
+    if family.image_prefix == "answering":
+        return "shared in answering: the image is read once for all its questions; training reads it for each"
     return "shared: the image is read once for all its questions"
 
 

@@ -60,7 +60,7 @@ def require_shareable(train: Train) -> None:
             do="launch without --use_fsdp and --use_deepspeed; where memory is short, tune with LoRA on 4-bit weights "
             "(tune.quantize: nf4), or take a smaller train.batch_size and a larger train.accumulate",
         )
-    alone = {"contrastive": train.contrastive, "self_training": train.self_training}
+    alone = {"contrastive": train.contrastive, "self_training": train.self_training, "distill": train.distill}
     if process_count() > 1 and (held := [f"train.{key}" for key, value in alone.items() if value is not None]):
         raise UserError(
             f"{process_count()} processes cannot share this training",

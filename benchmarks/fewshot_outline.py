@@ -12,7 +12,7 @@ from fewshot_nano import train_part
 from residency.config import Recipe
 from residency.exam import predict_run
 from residency.files import read_lines
-from residency.models.family import span_image
+from residency.models.prompts import span_image
 from residency.pretrain.tasks import OUTLINED
 from residency.types import Prediction, Quantity, Sample
 from residency.ultrasound.outline import measure_circumference, read_points, tell_outline

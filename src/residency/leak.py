@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from residency.models.family import render_prompt
+from residency.models.prompts import render_prompt
 from residency.types import Answer, Quantity, Sample
 
 LEAK_MARGIN = 0.05

@@ -10,7 +10,7 @@ from residency.data.dataset import Dataset
 from residency.data.present import find_absent
 from residency.errors import CheckFailed, UserError
 from residency.files import sha256_file
-from residency.models.family import find_unfilled
+from residency.models.prompts import find_unfilled
 from residency.types import SPLITS, Questionnaire, Sample, SplitName
 
 _ACCEPTED: dict[Risk, tuple[str, ...]] = {

@@ -16,7 +16,8 @@ from residency.answering import Candidates, answer_each, answer_together
 from residency.config import Ask, Predict
 from residency.errors import UserError
 from residency.files import read_lines, sha256_text, write_lines
-from residency.models.family import Images, render_prompt
+from residency.models.family import Images
+from residency.models.prompts import render_prompt
 from residency.models.registry import Opened
 from residency.progress import track
 from residency.questionnaire import render_answer

@@ -20,7 +20,8 @@ from residency.leak import find_prompt_leak
 from residency.losses import IGNORED, caption_loss
 from residency.material import Material
 from residency.models.adapt import count_parameters
-from residency.models.family import PARTS, Batch, part_of, render_prompt
+from residency.models.family import PARTS, Batch, part_of
+from residency.models.prompts import render_prompt
 from residency.models.registry import Opened
 from residency.types import Problem, Questionnaire, Record, Sample
 

@@ -20,7 +20,7 @@ from residency.config import Augmentation, Recipe, SelfTraining
 from residency.errors import UserError
 from residency.files import read_lines
 from residency.material import Material
-from residency.models.family import render_prompt
+from residency.models.prompts import render_prompt
 from residency.models.registry import Opened
 from residency.predict import Asked, answer_samples, candidates_of, is_chosen, slice_images, write_predictions
 from residency.types import Answer, Prediction, Question, Record, Sample

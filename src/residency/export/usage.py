@@ -6,11 +6,11 @@ from transformers import PROCESSOR_MAPPING
 
 from residency.models.causal import Causal
 from residency.models.chat import Chat
-from residency.models.family import render_prompt
 from residency.models.florence2 import Florence2, expand_task
 from residency.models.llava import expand_task as read_task
 from residency.models.nano.family import Nano
 from residency.models.paligemma import PaliGemma
+from residency.models.prompts import render_prompt
 from residency.models.registry import Opened
 from residency.types import Sample
 

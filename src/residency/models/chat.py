@@ -18,18 +18,9 @@ from residency.models.chat_decode import Read, answer_greedily, likelihoods, pad
 from residency.models.chat_parts import PLACES, find_parts, find_targets
 from residency.models.chat_reader import accepted_by, load_reader
 from residency.models.chat_regions import join_depths, split_depths
-from residency.models.family import (
-    Answered,
-    Batch,
-    Images,
-    Loaded,
-    ModelSpec,
-    Output,
-    Prefix,
-    read_images,
-    render_prompt,
-)
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.llava import expand_task
+from residency.models.prompts import render_prompt
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 

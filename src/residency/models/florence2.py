@@ -10,17 +10,8 @@ from transformers import Florence2ForConditionalGeneration, Florence2Processor
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
-from residency.models.family import (
-    Answered,
-    Batch,
-    Images,
-    Loaded,
-    ModelSpec,
-    Output,
-    Prefix,
-    read_images,
-    render_prompt,
-)
+from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
+from residency.models.prompts import render_prompt
 from residency.models.seq2seq import cross_decoder
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample

@@ -22,7 +22,8 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.models.causal import Causal
 from residency.models.decoder import FIRST_REGION, LINE_BREAK
-from residency.models.family import Loaded, Prefix, render_prompt
+from residency.models.family import Loaded, Prefix
+from residency.models.prompts import render_prompt
 from residency.types import Sample
 
 FRAME = "USER: <image>\nQUESTION ASSISTANT:"

@@ -13,7 +13,8 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.models.causal import Causal
 from residency.models.decoder import FIRST_REGION, Decoder
-from residency.models.family import Loaded, render_prompt
+from residency.models.family import Loaded
+from residency.models.prompts import render_prompt
 from residency.types import Sample
 
 SPOKEN = re.compile(r"^(?:(?:answer|question|caption|cap|describe) [a-z]{2,3}\b|(?:detect|segment) \S|ocr$)")

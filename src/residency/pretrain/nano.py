@@ -84,6 +84,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     figures = {
         "version": residency.__version__,
         "settings": settings.model_dump(),
+        "start_sha256": sha256_file(Path(loaded.spec.source) / "model.safetensors") if settings.start else None,
         "data": {folder.name: sha256_file(folder / "truth.jsonl") for folder in folders},
         "training_images": len(train),
         "held_out_images": len(held),

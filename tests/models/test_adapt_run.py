@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from residency.models.family import PARTS
 from residency.questionnaire import dump_questionnaire
 from tests.contract.tiny import build_tiny_nano, draw_discs
 from tests.contract.tiny_causal import build_tiny_llava
@@ -30,14 +32,15 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "selective": ("nano", {"lora": None, "train": ["language.decoder.layers.-1:", "projector"]}),
     "full": ("nano", {"lora": None, "train": ["vision", "projector", "language"]}),
 }
+RESUMED = ("rslora", "qlora", "soft")
 EACH = """
 import json, sys
 from contextlib import redirect_stderr
 from pathlib import Path
 from residency.cli import main
-for number, arguments in enumerate(json.loads(sys.argv[1])):
+for arguments in json.loads(sys.argv[1]):
     sys.argv = ["residency", *arguments]
-    with Path(f"{arguments[0]}.{number}.txt").open("w") as told, redirect_stderr(told):
+    with Path(f"{arguments[0]}.{Path(arguments[1]).stem}.txt").open("w") as told, redirect_stderr(told):
         try:
             main()
         except SystemExit as ended:
@@ -62,7 +65,7 @@ class Bench:
         return self.folder / "runs" / name
 
     def said(self, name: str) -> str:
-        return (self.folder / f"train.{1 + list(METHODS).index(name)}.txt").read_text()
+        return (self.folder / f"train.{name}.txt").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +77,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     build_tiny_nano(bench.folder / "nano")
     for name, (model, tune) in METHODS.items():
         recipe: dict[str, Any] = {"name": name, "data": "data", "model": model, "tune": tune}
-        recipe |= {"predict": {"max_new_tokens": 8}, "train": {"epochs": 1, "batch_size": 4, "learning_rate": 5e-3}}
+        recipe |= {
+            "predict": {"max_new_tokens": 8},
+            "train": {"epochs": 1, "batch_size": 4, "learning_rate": 5e-3, "save_steps": 2},
+        }
         (bench.folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     bench.call([INGEST, *(["train", f"{name}.yaml"] for name in METHODS)])
-    bench.call([["predict", f"runs/{name}", "--as", "own", "--out", f"again/{name}"] for name in METHODS])
+    for name in RESUMED:
+        cut_off(bench.run(name))
+    again = [["train", f"{name}.yaml"] for name in RESUMED]
+    bench.call(again + [["predict", f"runs/{name}", "--as", "own", "--out", f"again/{name}"] for name in METHODS])
     return bench
 
 
@@ -91,6 +100,15 @@ def write_sheet(folder: Path) -> None:
     rows = [(name, f"P{name}", *(told[wording] for wording in wordings)) for name, told in answers.items()]
     write_book(folder / "answers.xlsx", {"Annotations": [("Image", "Patient", *wordings), *rows]})
     (folder / "discs.yaml").write_text(dump_questionnaire(QUESTIONNAIRE))
+
+
+def cut_off(run: Path) -> None:
+    """Leave of a finished run what one killed after its last step but one would have left; keep the rest beside it."""
+    kept = run.parent.parent / "kept" / run.name
+    kept.mkdir(parents=True)
+    for name in ("adapter", "predictions", "metrics.jsonl"):
+        (run / name).rename(kept / name)
+    shutil.rmtree(run / "checkpoints" / "checkpoint-5")
 
 
 def answers_in(path: Path) -> dict[str, tuple[str, dict[str, float]]]:
@@ -112,7 +130,22 @@ def test_the_preflight_holds_and_what_trains_is_told_by_part(bench: Bench, name:
     assert all(check["passed"] for check in preflight["checks"])
     trained = {part for part, counts in preflight["parameters"]["by_part"].items() if counts["trainable"]}
     lines = [line.split() for line in bench.said(name).splitlines() if line.startswith("  plan ")]
+    lines = [words for words in lines if words[1] in PARTS]
     assert {words[1] for words in lines if words[-1] != "frozen"} == trained
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_cut_off_goes_on_as_if_it_had_not_been(bench: Bench, name: str) -> None:
+    kept = bench.folder / "kept" / name
+    told = [
+        [json.loads(line) for line in (at / "metrics.jsonl").read_text().splitlines()] for at in (kept, bench.run(name))
+    ]
+    losses = [{line["step"]: line["loss"] for line in lines if "loss" in line} for lines in told]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert len(losses[0]) == 5
+    assert "goes on from checkpoint-4" in bench.said(name)
+    before, after = (load_file(at / "adapter" / "adapter_model.safetensors") for at in (kept, bench.run(name)))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
 
 
 def test_the_plan_names_the_method(bench: Bench) -> None:

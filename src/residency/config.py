@@ -123,6 +123,15 @@ class Contrastive(Section):
         return self
 
 
+class Distill(Section):
+    """Draw the tower's features to those of a larger vision model, which sees each training image once."""
+
+    teacher: str
+    """A folder or hub name of an encoder of transformers: DINOv2, ViT, CLIP, SigLIP, ResNet ..."""
+    weight: Positive = 1.0
+    """What one minus the cosine, averaged over regions, counts for beside the caption loss."""
+
+
 class Train(Section):
     """The optimization. One batch holds `batch_size` samples; consecutive ones share an image."""
 
@@ -146,6 +155,8 @@ class Train(Section):
     """What a frozen tower sees is computed once and kept in the run's folder until training ends (`augment: none`)."""
     contrastive: Contrastive | None = None
     """Null: the caption loss alone."""
+    distill: Distill | None = None
+    """Null: no teacher. What it sees is kept in OUT/teacher for every run."""
     patience: Count = 3
     """Epochs without a better validation score before training stops."""
     save_steps: Count = 50

@@ -60,7 +60,13 @@ def find_origin(
     if sheet is not None:
         read_source(sheet)
         return Origin(sheet, None, Place((sheet,), images))
-    return Origin(sheet, None, Place(tuple(list_lines(images)) if images.is_dir() else (), image_folder(images)))
+    if images.is_dir() and not is_report_folder(images):
+        raise UserError(
+            f"{images} holds nothing that is read without a sheet, and no sheet was named",
+            allowed=["--sheet answers.xlsx", "a folder with images/ and train.jsonl", "a published layout (--format)"],
+            do=f"name your file with --sheet, or lay the folder out as one of these:\n{list_formats()}",
+        )
+    return Origin(sheet, None, Place(tuple(list_lines(images)), image_folder(images)))
 
 
 def read_material(origin: Origin, images: Path, questionnaire: str | None, out: Path) -> Material:
@@ -77,12 +83,6 @@ def read_material(origin: Origin, images: Path, questionnaire: str | None, out: 
         if given and reading.questionnaire not in (None, given):
             raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out")
         return _of_lines(reading, origin.place.files[0], given)
-    if sheet is None and not is_report_folder(images):
-        raise UserError(
-            f"{images} holds nothing that is read without a sheet, and no sheet was named",
-            allowed=["--sheet answers.xlsx", "a folder with images/ and train.jsonl", "a published layout (--format)"],
-            do=f"name your file with --sheet, or lay the folder out as one of these:\n{list_formats()}",
-        )
     if sheet is None:
         lines, problems = read_reports(images)
         return _of_lines(Reading(lines, problems), images, given)

@@ -4,13 +4,15 @@ from pathlib import Path
 from types import ModuleType
 
 from residency.data.lines import Place
-from residency.data.sources import coco, labels, masks, path_vqa, slake, voc, vqa_rad, yolo
+from residency.data.sources import coco, conversations, hub, labels, masks, path_vqa, slake, voc, vqa_rad, yolo
 from residency.errors import UserError
 
 FORMATS: dict[str, ModuleType] = {
     "vqa-rad": vqa_rad,
     "path-vqa": path_vqa,
     "slake": slake,
+    "huggingface": hub,
+    "conversations": conversations,
     "voc": voc,
     "coco": coco,
     "yolo": yolo,

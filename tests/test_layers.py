@@ -19,6 +19,7 @@ LAYERS = (
         "folder",
         "material",
         "contrast",
+        "distill",
         "leak",
         "preflight",
         "train",

@@ -7,6 +7,7 @@ from pathlib import Path
 from residency.arguments import require_shareable
 from residency.config import Recipe
 from residency.data.dataset import load_dataset
+from residency.distill import require_teachable
 from residency.files import write_json
 from residency.folder import check_folder, claim_folder, last_checkpoint, saving
 from residency.material import gather_material
@@ -67,6 +68,7 @@ def train_run(
         say(f"  plan {line}")
     say(f"  plan image prefix: {describe_prefix(opened)}")
     apply_plan(opened.loaded, plan, recipe.tune, recipe.train.seed)
+    require_teachable(opened, recipe.train)
     require_lengths(opened, material, recipe.ask)
     recipe = claim_folder(recipe, run, fold)
     checkpoint = last_checkpoint(run)

@@ -17,6 +17,7 @@ from residency.config import Recipe
 from residency.contrast import Contrast
 from residency.data.batches import Draws, ImageBatches, ProcessShare
 from residency.data.together import as_asked
+from residency.distill import Distillation
 from residency.evaluate.measure import validation_score
 from residency.folder import saving
 from residency.losses import IGNORED, Summed, caption_loss, spread_loss
@@ -55,6 +56,10 @@ class RunTrainer(Trainer):
             self.witnesses.setdefault(sample.image, []).append(sample)
         contrastive, drawn = recipe.train.contrastive, (*material.train, *material.pseudo)
         self.contrast = Contrast(contrastive, opened, drawn, recipe.train.seed) if contrastive else None
+        distill, folder = recipe.train.distill, recipe.out / "teacher"
+        self.distill = Distillation(distill, opened, drawn, recipe.train.seed, folder) if distill else None
+        opened.loaded.kept = self.distill or opened.loaded.kept
+        self.beside = [part for part in (self.contrast, self.distill) if part]
         self.latest: dict[str, torch.Tensor] = {}
         super().__init__(
             model=opened.loaded.model,
@@ -109,15 +114,14 @@ class RunTrainer(Trainer):
                 decay = settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
             sets = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
-            if self.contrast:
-                sets.append({"params": list(self.contrast.heads.parameters()), "lr": settings.learning_rate})
+            sets += [{"params": list(part.heads.parameters()), "lr": settings.learning_rate} for part in self.beside]
             self.optimizer = torch.optim.AdamW(sets, weight_decay=settings.weight_decay)
         return self.optimizer
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
         """Take a step; Trainer clears the gradients of its model alone, so those of the heads are cleared here."""
-        if self.contrast:
-            self.contrast.heads.zero_grad()
+        for part in self.beside:
+            part.heads.zero_grad()
         return super().training_step(*arguments, **named)
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
@@ -127,7 +131,7 @@ class RunTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the caption loss over the tokens of the whole accumulated batch, and the contrastive one beside it."""
+        """Return the caption loss over the whole accumulated batch's tokens; contrastive and teacher's beside it."""
         samples = inputs.pop("samples")
         batch = Batch(**{name: value for name, value in inputs.items() if name != "labels"}, labels_BT=inputs["labels"])
         family, loaded, seen = self.opened.family, self.opened.loaded, dict[str, Any]()
@@ -145,6 +149,10 @@ class RunTrainer(Trainer):
             levels = self.contrast.losses(samples, regions_MND, output.image_BD)
             loss = loss + self.contrast.settings.weight * sum(level.mean() for level in levels.values()) / len(levels)
             self.latest = {name: part.mean().detach() for name, part in {"caption": summed, **levels}.items()}
+        if self.distill:
+            apart = self.distill.loss(samples).mean()
+            loss = loss + self.distill.settings.weight * apart / self.args.gradient_accumulation_steps
+            self.latest |= {"caption": summed.mean().detach(), "distill": apart.detach()}
         return (loss, output) if return_outputs else loss
 
     def _judge(self, output: Output, labels_BT: torch.Tensor) -> Summed:
@@ -207,13 +215,13 @@ class RunTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        if self.contrast:
-            self.contrast.save(Path(output_dir))
+        for part in self.beside:
+            part.save(Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self.contrast and checkpoint:
-            self.contrast.load(Path(checkpoint))
+        for part in self.beside if checkpoint else ():
+            part.load(Path(str(checkpoint)))
 
     def _encode_draws(self, draws: Sequence[tuple[Sample, int]]) -> dict[str, Any]:
         if not draws:  # a process without an image in this batch goes through the motions; its tokens do not count

@@ -105,3 +105,60 @@ def _pair_table(pair: "Pair") -> Table:
     for row in show_rows(pair):
         table.add_row(*row)
     return table
+
+
+@app.command()
+def abstain(
+    run: Annotated[Path, typer.Argument(help="A run folder whose validation split was predicted too.")],
+    risk: Annotated[float, typer.Option(help="The share of wrong answers that is allowed among those given.")],
+    question: Annotated[str | None, typer.Option(help="One question's id; left out, all of them together.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the confidence below which not to answer so that a promised risk holds, or say that none can be promised."""
+    from residency.evaluate.abstain import promise_risk
+    from residency.evaluate.read import read_run
+    from residency.files import write_json
+
+    found = promise_risk(read_run(run, data), risk, question)
+    write_json(run / "scores" / f"abstention{f'.{question}' if question else ''}.json", found.model_dump(mode="json"))
+    if as_json:
+        tell(found, True)
+        return
+    if found.threshold is None:
+        out_console.print(f"{found.question}: {found.reason}", markup=False)
+        return
+    out_console.print(
+        f"{found.question}: answer from confidence {found.threshold:.3f} on; at most {risk:.0%} of what is answered is "
+        f"wrong (promised at 95%: {found.validation_wrong} wrong of {found.validation_answered} given in validation, "
+        f"upper bound {found.upper_bound:.3f}).\ntest: {found.test_answered} of {found.test_answers} answered, "
+        f"{found.test_wrong} wrong",
+        markup=False,
+    )
+
+
+@app.command()
+def curve(
+    runs: Annotated[list[Path], typer.Argument(help="Three or more runs trained on more and more images.")],
+    target: Annotated[float | None, typer.Option(help="A mean credit to reach, such as 0.8.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the runs' own.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for curve.json and curve.html.")] = Path("curve"),
+    as_json: Json = False,
+) -> None:
+    """Draw the learning curve over annotated images and say how many more a target needs, with its uncertainty."""
+    from residency.evaluate.curve import extrapolate
+    from residency.report.learning import write_curve
+
+    found = extrapolate(runs, target, data)
+    page = write_curve(found, out)
+    if as_json:
+        tell(found, True)
+        return
+    table = Table(*(Column(head) for head in ("run", "annotated images", "mean credit", "95% interval")), box=None)
+    for point in found.points:
+        ends = "-" if point.low is None else f"[{point.low:.2f}, {point.high:.2f}]"
+        table.add_row(point.run, str(point.images), f"{point.score:.3f}", ends)
+    out_console.print(table)
+    if found.told:
+        out_console.print(found.told, markup=False)
+    out_console.print(f"page: {page}", markup=False)

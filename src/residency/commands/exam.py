@@ -64,6 +64,9 @@ def evaluate(
     if as_json:
         tell(examination, True)
         return
+    for warned in examination.warnings:
+        if warned.kind in ("leak", "does-not-look"):
+            out_console.print(f"warning: {warned.message}", markup=False)
     out_console.print(score_table(examination))
     if "own" in examination.ran:
         out_console.print(examination.tallied.sentence(), markup=False)

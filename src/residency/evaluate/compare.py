@@ -5,7 +5,7 @@ one image are not independent. One matrix product serves all questions, models a
 is adjusted after Holm (Scandinavian Journal of Statistics 1979;6:65); overall it is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 from pathlib import Path
@@ -25,15 +25,14 @@ from residency.evaluate.contest import (
 )
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.heading import name_question
-from residency.evaluate.mark import credit_answer
 from residency.evaluate.measure import tally_answers
-from residency.evaluate.metric import Floats, Metric, Tally, mean_tally
+from residency.evaluate.metric import Floats, Tally
+from residency.evaluate.overall import groups_of, tally_credit
 from residency.evaluate.records import Warned
 from residency.evaluate.verdict import FEWEST_GROUPS
 from residency.types import Prediction, Sample, SplitName
 
 ALPHA, POWER = 0.05, 0.8
-CREDIT = Metric("mean credit")
 OVERALL = "overall"
 
 
@@ -232,24 +231,10 @@ def _match(answered: Answered, order: np.ndarray) -> Match:
 
 def _match_overall(answers: Sequence[Answered], order: np.ndarray) -> Match | None:
     """Return the mean credit of all answers but numbers, which no scale of right and wrong holds."""
-    credited = [answered for answered in answers if answered.spec.type != "number"]
-    if not credited:
+    if not (groups := groups_of(answers)):
         return None
-    groups = [group for answered in credited for group in answered.groups]
-    own, other = (mean_tally(CREDIT, _credits(credited, of)) for of in ("a", "b"))
+    own, other = (tally_credit(answers, of) for of in ("a", "b"))
     return Match(OVERALL, "all questions but numbers", own, other, np.searchsorted(order, groups))
-
-
-def _credits(answers: Sequence[Answered], of: str) -> Floats:
-    credit: Callable[..., float | None] = credit_answer
-    return np.array(
-        [
-            credit(answered.spec.type, truth, answer)
-            for answered in answers
-            for truth, answer in zip(answered.truths, answered.answers[of], strict=True)
-        ],
-        dtype=np.float64,
-    )
 
 
 def _number(values_R: Floats) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from residency.evaluate.bootstrap import FEW_GROUPS
 from residency.evaluate.gather import Answered, true_answer
 from residency.evaluate.read import OTHERS, Evidence
-from residency.evaluate.records import Verdict, Warned
+from residency.evaluate.records import Looking, Verdict, Warned
 from residency.types import SPLITS, Score
 
 IMBALANCED = 0.9
@@ -23,11 +23,19 @@ MEANS = {
 }
 
 
+HIDDEN = {"blind": "sees no image", "shuffled": "sees another patient's image"}
+
+
 def find_doubts(
-    evidence: Evidence, answers: Sequence[Answered], scores: Sequence[Score], verdicts: Sequence[Verdict]
+    evidence: Evidence,
+    answers: Sequence[Answered],
+    scores: Sequence[Score],
+    verdicts: Sequence[Verdict],
+    looking: Sequence[Looking] = (),
 ) -> Iterator[Warned]:
     """Yield the warnings, the gravest first."""
     yield from _leaks(evidence)
+    yield from _unseeing(looking)
     yield from _prompts(evidence)
     yield from _unvalidated(evidence)
     yield from _absences(evidence, answers)
@@ -64,6 +72,25 @@ def _leaks(evidence: Evidence) -> Iterator[Warned]:
             message=f"{len(leaked)} examined groups were also trained or tuned on ({_listed(leaked[:5])}): "
             "the scores below are not to be believed.",
         )
+
+
+def _unseeing(looking: Sequence[Looking]) -> Iterator[Warned]:
+    """Yield that the model does not look: first of all, for then its scores say nothing about images."""
+    blind = [one for one in looking if one.outcome in ("does not look", "not shown to look")]
+    if not blind:
+        return
+    told = "; ".join(f"{one.other:.2f} when it {HIDDEN[one.against]}{_spread(one)}" for one in blind)
+    sure = any(one.outcome == "does not look" for one in blind)
+    what = "The model does not look at the image" if sure else "The model is not shown to look at the image"
+    yield Warned(
+        kind="does-not-look" if sure else "not-shown-to-look",
+        message=f"{what}: over all answers it scores {blind[0].own:.2f} with it, and {told}. "
+        "What it scores, it scores from the questions and the commonest answers.",
+    )
+
+
+def _spread(one: Looking) -> str:
+    return f" (gain {one.gain:+.2f} [{one.low:+.2f}, {one.high:+.2f}])" if one.low is not None else ""
 
 
 def _unvalidated(evidence: Evidence) -> Iterator[Warned]:
@@ -114,7 +141,7 @@ def _absences(evidence: Evidence, answers: Sequence[Answered]) -> Iterator[Warne
 
 
 def _blindness(verdicts: Sequence[Verdict]) -> Iterator[Warned]:
-    for mode, what in (("blind", "sees no image"), ("shuffled", "sees another patient's image")):
+    for mode, what in HIDDEN.items():
         if same := [v.question for v in verdicts if v.against == mode and v.outcome in ("tie", "worse")]:
             yield Warned(
                 kind=f"not-better-than-{mode}",

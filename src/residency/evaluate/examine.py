@@ -5,6 +5,7 @@ from pathlib import Path
 
 from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
 from residency.evaluate.choice import class_rates, count_confusions
+from residency.evaluate.confidence import Sure, examine_confidence, gather_sure
 from residency.evaluate.doubt import find_doubts
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.heading import name_question
@@ -12,6 +13,7 @@ from residency.evaluate.mark import mark_answers
 from residency.evaluate.measure import tally_answers
 from residency.evaluate.metric import Metric, Tally
 from residency.evaluate.number import median_error
+from residency.evaluate.overall import judge_looking, score_subgroups
 from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
 from residency.evaluate.records import ClassRate, Confusion, Examination, Mark, QuestionShown, SplitCount
 from residency.evaluate.verdict import judge_gains, tally_verdicts
@@ -74,6 +76,9 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
     scores = [score for answered in answers for score in _scores(answered, annotated, draws, seed)]
     verdicts = judge_gains(answers, scores)
     tallied = tally_verdicts(verdicts)
+    looking = judge_looking(answers, draws, seed)
+    own = gather_sure(answers, evidence.predictions.get("own", []))
+    validation = gather_validation(evidence)
     confusions = [_confuse(answered) for answered in answers if answered.spec.type in ("choice", "ordinal")]
     return Examination(
         run=evidence.name,
@@ -87,12 +92,25 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
         questions=tuple(_show(answered) for answered in answers),
         tallied=tallied,
         verdicts=tuple(verdicts),
-        warnings=tuple(find_doubts(evidence, answers, scores, verdicts)),
+        warnings=tuple(find_doubts(evidence, answers, scores, verdicts, looking)),
         counts=tuple(count_splits(evidence)),
         annotated_categories=tuple(sorted(annotated)),
         scores=tuple(scores),
         confusions=tuple(confusions),
+        looking=tuple(looking),
+        confidence=examine_confidence(own, validation, draws, seed),
+        subgroups=tuple(score_subgroups(answers, draws, seed)),
     )
+
+
+def gather_validation(evidence: Evidence) -> Sure | None:
+    """Return the tuned model's answers to the validation split (None: it was not predicted, or is what is examined)."""
+    if evidence.split == "val" or not evidence.validation or not evidence.dataset.splits:
+        return None
+    asked = {made.id for made in evidence.validation}
+    samples = [sample for sample in evidence.dataset.samples if sample.id in asked]
+    answers = gather_answers(samples, {"own": evidence.validation}, evidence.dataset.questionnaire)
+    return gather_sure(answers, evidence.validation)
 
 
 def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> Iterator[Score]:

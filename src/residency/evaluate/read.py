@@ -25,7 +25,7 @@ _NAMED = re.compile(rf"({'|'.join((*SPLITS, 'all'))})\.({'|'.join((*MODES, *get_
 class Evidence:
     """All that an examination needs: the samples of a split, and the predictions made for them by mode or floor.
 
-    `train` and `val` hold, a fold each, the groups that the predicting model was fitted and chosen on.
+    `validation` holds the tuned model's answers to the validation split, where they were made.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Evidence:
     samples: tuple[Sample, ...]
     predictions: dict[str, list[Prediction]]
     hashes: Hashes
+    validation: tuple[Prediction, ...] = ()
 
 
 def read_run(run: Path, data: Path | None = None, split: SplitName = "test") -> Evidence:
@@ -103,6 +104,8 @@ def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None,
     predictions = _with_folds_of(dataset, predictions)
     folds = tuple(sorted({made.fold for found in predictions.values() for made in found}))
     samples = _expected(dataset, known, split, folds, predictions)
+    beside = [file for at in sorted({f.parent for f in files}) if (file := at / "val.own.jsonl").is_file()]
+    beside = [] if split == "val" else beside
     if split in SPLITS and dataset.splits:
         predictions["majority"] = _majority(dataset, samples, split, folds)
     return Evidence(
@@ -115,7 +118,8 @@ def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None,
         folds,
         samples,
         predictions,
-        hash_evidence(dataset.folder, files, predictions, folder),
+        hash_evidence(dataset.folder, [*files, *beside], predictions, folder),
+        tuple(made for file in beside for made in read_lines(file, Prediction) if made.id in known),
     )
 
 

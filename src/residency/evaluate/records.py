@@ -128,6 +128,90 @@ class QuestionShown(Record):
     median_error: float | None = None
 
 
+class Looking(Record):
+    """What the image is worth: mean credit with it and against the model blind, or with another's image."""
+
+    against: str
+    own: float | None
+    other: float | None
+    gain: float | None
+    low: float | None
+    high: float | None
+    outcome: str
+    """`looks`, `does not look` (the whole interval below 0.05), `not shown to look`, or `unknown` (too few groups)."""
+
+
+class Bin(Record):
+    """Answers of about equal confidence: how many, how sure on average, and what share is right."""
+
+    answers: int
+    confidence: float
+    right: float
+
+
+class Reliability(Record):
+    """Calibration: Brier score, ECE (None below 200 answers), bins; risk (share wrong) by coverage, and its area."""
+
+    brier: float | None
+    brier_low: float | None
+    brier_high: float | None
+    ece: float | None
+    ece_low: float | None
+    ece_high: float | None
+    mean_confidence: float
+    share_right: float
+    bins: tuple[Bin, ...]
+    area: float
+    area_low: float | None
+    area_high: float | None
+    curve: tuple[tuple[float, float], ...]
+
+
+class Confidence(Record):
+    """How well the tuned model knows what it knows: as it is, and at the temperatures that validation chose."""
+
+    answers: int
+    groups: int
+    validation_answers: int
+    temperature_chosen: float | None
+    temperature_generated: float | None
+    raw: Reliability
+    scaled: Reliability | None
+
+
+class Subgroup(Record):
+    """The mean credit of one subgroup with its interval."""
+
+    value: str
+    score: float | None
+    low: float | None
+    high: float | None
+    exact: tuple[float, float] | None = None
+    n: int
+    groups: int
+    note: str = ""
+
+
+class Gap(Record):
+    """The largest difference between two subgroups of six groups or more; its interval allows for the choice."""
+
+    best: str
+    worst: str
+    gap: float
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+class Subgroups(Record):
+    """An attribute's subgroups; `untold` answers have no value of it."""
+
+    attribute: str
+    untold: int
+    rows: tuple[Subgroup, ...]
+    gap: Gap | None
+
+
 class Examination(Record):
     """All that was found about one run's answers to one split (pooled over its folds)."""
 
@@ -147,3 +231,6 @@ class Examination(Record):
     annotated_categories: tuple[str, ...]
     scores: tuple[Score, ...]
     confusions: tuple[Confusion, ...]
+    looking: tuple[Looking, ...] = ()
+    confidence: Confidence | None = None
+    subgroups: tuple[Subgroups, ...] = ()

@@ -9,7 +9,7 @@ from residency.config import Recipe
 from residency.evaluate.records import Examination
 
 Gravity = Literal["grave", "serious", "mild"]
-GRAVE = {"leak", "prompt-leak", "published-leak", "preflight-failed", "dataset-changed"}
+GRAVE = {"leak", "does-not-look", "prompt-leak", "published-leak", "preflight-failed", "dataset-changed"}
 MILD = {"audit", "floor-not-run", "no-truth", "one-class"}
 ACCEPTED = {
     "prompt-leak": "the words of the question alone may answer it (accepted risk `prompt-leak`)",

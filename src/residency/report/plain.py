@@ -4,6 +4,9 @@ from residency.evaluate.bootstrap import FEW_GROUPS
 from residency.evaluate.records import Examination
 
 
+UNSEEING = ("does-not-look", "not-shown-to-look")
+
+
 def answer_plainly(examination: Examination) -> list[str]:
     """Return one paragraph as sentences. A question counts as shown where majority and blind are both beaten."""
     headings = {question.id: question.heading for question in examination.questions if not question.is_part}
@@ -17,13 +20,15 @@ def answer_plainly(examination: Examination) -> list[str]:
             "This cannot be said yet: the comparison with the most frequent answer and with the model that sees no "
             "image was not run. The scores below stand alone."
         ]
+    unseeing = [warned.message for warned in examination.warnings if warned.kind in UNSEEING]
     images = max((count.images for count in examination.counts if count.split.startswith(examination.split)), default=0)
     groups = max((score.groups for score in examination.scores), default=0)
     sentences = [
+        *unseeing,
         f"Examined on {images} images of {groups} groups (patients) that were kept out of training, the tuned model "
         f"does better than the most frequent answer, and better than itself without the image, on "
         f"{len(shown) or 'none'} of {len(headings)} questions"
-        + (f": {_listed([headings[id] for id in shown])}." if shown else ".")
+        + (f": {_listed([headings[id] for id in shown])}." if shown else "."),
     ]
     if rest:
         sentences.append(f"Nothing shows yet that it can answer {_listed([headings[id] for id in rest])}.")

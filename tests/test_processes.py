@@ -213,8 +213,11 @@ def test_two_commands_on_one_run_folder(bench: Path, tmp_path: Path, capsys: pyt
     assert not run.exists()  # nothing was done, so nothing is left
     with holding(run):
         (run / "config.yaml").write_text("")
-    with holding(run), holding(run):  # one command may hold what it holds
-        assert (run / "config.yaml").exists()
+    with holding(run):
+        with holding(run):  # one command may hold what it holds
+            assert (run / ".lock").exists()
+        assert (run / ".lock").exists()
+    assert files_of(run) == {"config.yaml"}
 
 
 def test_a_folder_that_cannot_be_held_is_told(tmp_path: Path) -> None:

@@ -126,12 +126,12 @@ def holding(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.lock_counter == 1:  # unlinked while held, so that who waits for it finds out and makes its own
+            (folder / LOCK).unlink(missing_ok=True)
         lock.release()
-        if not lock.is_locked and made and not any(path.name != LOCK for path in folder.iterdir()):
-            (folder / LOCK).unlink()
-            for place in made:
-                with suppress(OSError):
-                    place.rmdir()
+        for place in made:
+            with suppress(OSError):  # it holds something
+                place.rmdir()
 
 
 @contextmanager

@@ -4,7 +4,19 @@ from pathlib import Path
 from types import ModuleType
 
 from residency.data.lines import Place
-from residency.data.sources import coco, conversations, hub, labels, masks, path_vqa, slake, voc, vqa_rad, yolo
+from residency.data.sources import (
+    coco,
+    conversations,
+    hub,
+    labels,
+    masks,
+    mimic_cxr,
+    path_vqa,
+    slake,
+    voc,
+    vqa_rad,
+    yolo,
+)
 from residency.errors import UserError
 
 FORMATS: dict[str, ModuleType] = {
@@ -18,6 +30,7 @@ FORMATS: dict[str, ModuleType] = {
     "yolo": yolo,
     "labels": labels,
     "masks": masks,
+    "mimic-cxr": mimic_cxr,
 }
 """Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`; where pictures lie
 within the files, also `unpack(place, folder, limit, seed)`; `find_named` where a name lets more through."""

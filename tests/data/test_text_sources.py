@@ -63,7 +63,8 @@ def test_a_table_of_reports(tmp_path: Path) -> None:
     draw_all(tmp_path / "images", "a.png b.png c.png d.png")
     table = write_table(
         tmp_path / "reports.csv", "image,patient,report", 'a.png,1,"FINDINGS: Clear.\nIMPRESSION: Normal."',
-        'b.png,2,"FINDINGS: Opacity."', "c.png,3,nothing said", "d.png,5,OPINION: Old.", "lost.png,4,IMPRESSION: Normal.",
+        'b.png,2,"FINDINGS: Opacity."', "c.png,3,nothing said", "d.png,5,OPINION: Old.",
+        "lost.png,4,IMPRESSION: Normal.",
     )  # fmt: skip
     asked = ("--sheet", str(table), "--format", "mimic-cxr")
     assert "no image `lost.png`" in fail(tmp_path / "images", tmp_path / "bad", *asked)

@@ -45,6 +45,11 @@ def losses(run: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+def validations(run: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["val_loss"] for line in lines if "val_loss" in line}
+
+
 @pytest.fixture(scope="module")
 def unbroken(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken")
@@ -70,6 +75,7 @@ def test_a_run_killed_three_times_ends_with_the_same_losses(bench: Path, unbroke
         process.wait()
     subprocess.run(command(bench, tmp_path), check=True, env=environment(), capture_output=True)
     assert losses(tmp_path / "discs") == losses(unbroken)
+    assert validations(tmp_path / "discs") == validations(unbroken)
     answers = [(run / "predictions" / "test.own.jsonl").read_text() for run in (tmp_path / "discs", unbroken)]
     parsed = [[json.loads(line)["prediction"] for line in text.splitlines()] for text in answers]
     assert parsed[0] == parsed[1]
@@ -85,6 +91,7 @@ def test_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(bench: Path, 
     assert not (tmp_path / "discs" / "adapter").exists()
     subprocess.run(command(bench, tmp_path), check=True, env=environment(), capture_output=True)
     assert losses(tmp_path / "discs") == losses(unbroken)
+    assert validations(tmp_path / "discs") == validations(unbroken)
 
 
 def test_a_run_leaves_every_file_of_the_flow(unbroken: Path) -> None:

@@ -15,11 +15,7 @@ from residency.models.adapt import apply_plan, describe_plan, plan_tuning
 from residency.models.features import keep_features, remove_features
 from residency.models.registry import describe_prefix, open_model
 from residency.preflight import require_lengths, require_passed, run_preflight
-from residency.processes import (
-    is_first,
-    join_processes,
-    wait_for_all,
-)
+from residency.processes import any_of_all, is_first, join_processes, wait_for_all
 from residency.progress import open_bar
 from residency.tracking import TrackCurves, require_trackers
 from residency.trainer import RunTrainer
@@ -95,7 +91,7 @@ def train_run(
 
 def _finish(trainer: RunTrainer, run: Path) -> Trained:
     best = best_validation(trainer.state)
-    finished = not trainer.interrupt.asked
+    finished = not any_of_all(trainer.interrupt.asked)
     if finished:
         if best is None:
             trainer.save_adapter()

@@ -72,6 +72,8 @@ class RunTrainer(Trainer):
         )
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         self.remove_callback(transformers.trainer_callback.ProgressCallback)
+        if process_count() > 1:  # else all would drop the same places of different samples
+            torch.manual_seed(recipe.train.seed + process_rank())
         self.model_accepts_loss_kwargs = True  # the loss below divides by the whole accumulated batch's tokens
         self._loss_shifts_labels = False  # ours stand at their logits; a decoder's first label is not to be left out
 

@@ -53,6 +53,7 @@ class KeepBest(TrainerCallback):
 
     def __init__(self, metrics: Path, save_adapter: Callable[[], None], patience: int, interrupt: Interrupt) -> None:
         self.metrics, self.save_adapter, self.patience, self.interrupt = metrics, save_adapter, patience, interrupt
+        self.stopping = False
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Begin metrics.jsonl with what the checkpoint remembers: lines after it, of a run cut off, go."""
@@ -77,9 +78,14 @@ class KeepBest(TrainerCallback):
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """After Ctrl-C, which need not have reached every process, end all with this step and save it."""
-        self.interrupt.asked = any_of_all(self.interrupt.asked)
-        if self.interrupt.asked:
+        self.stopping = any_of_all(self.interrupt.asked)
+        if self.stopping:
             control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Do not validate an epoch that was cut off: a run that goes on would have one validation too many."""
+        if self.stopping and state.epoch != int(state.epoch or 0):
             control.should_evaluate = False
 
 

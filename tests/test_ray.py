@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two nodes of one core each on this machine; nothing is reported, no dashboard runs, nothing is left behind."""
     from ray.cluster_utils import Cluster
 
@@ -86,20 +87,44 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def test_a_killed_worker_loses_nothing(run: Path, cluster: object, tmp_path: Path) -> None:
-    part, killed = tmp_path / "test.own.jsonl.part", list[int]()
+def ask_meanwhile(run: Path, out: Path, strike: Callable[[], bool]) -> None:
+    """Ask the archive; as soon as the first answer is there, strike until something was hit."""
+    part, struck = out / "test.own.jsonl.part", list[bool]()
 
-    def kill() -> None:
+    def wait() -> None:
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and not killed:
-            if part.is_file() and part.stat().st_size and (found := workers()):
-                killed.append(found[0].pid)
-                os.kill(found[0].pid, signal.SIGKILL)
+        while time.monotonic() < deadline and not struck:
+            if part.is_file() and part.stat().st_size and strike():
+                struck.append(part.is_file())
             time.sleep(0.01)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    ask_ray(run, tmp_path)
-    killer.join()
-    assert killed and not psutil.pid_exists(killed[0])
+    striker = threading.Thread(target=wait)
+    striker.start()
+    ask_ray(run, out)
+    striker.join()
+    assert struck == [True]  # there was something left to answer
+
+
+def test_a_killed_worker_loses_nothing(run: Path, cluster: Any, tmp_path: Path) -> None:
+    killed = list[int]()
+
+    def kill() -> bool:
+        for process in workers()[:1]:
+            os.kill(process.pid, signal.SIGKILL)
+            killed.append(process.pid)
+        return bool(killed)
+
+    ask_meanwhile(run, tmp_path, kill)
+    assert killed[0] not in [process.pid for process in workers()]
+    assert answers(tmp_path) == answers(run.parent / "local")
+
+
+@pytest.mark.slow
+def test_a_lost_node_loses_nothing(run: Path, cluster: Any, tmp_path: Path) -> None:
+    def lose() -> bool:
+        for node in list(cluster.worker_nodes):
+            cluster.remove_node(node, allow_graceful=False)
+        return True
+
+    ask_meanwhile(run, tmp_path, lose)
     assert answers(tmp_path) == answers(run.parent / "local")

@@ -26,7 +26,7 @@ from residency.models.adapt import apply_plan, attach_adapter, plan_tuning
 from residency.models.family import Batch
 from residency.models.registry import Opened, open_model, open_run
 from residency.preflight import run_preflight
-from residency.train import RunTrainer
+from residency.trainer import RunTrainer
 from residency.types import Fold, Sample, Splits
 from tests.contract.tiny import BUILDERS
 from tests.contract.tiny_causal import CAUSAL_BUILDERS

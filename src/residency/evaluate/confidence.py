@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residency.evaluate.bootstrap import draw_counts, estimate, interval
+from residency.evaluate.bootstrap import draw_counts, draw_sums, estimate, interval, sum_groups
 from residency.evaluate.gather import Answered
 from residency.evaluate.mark import credit_answer
 from residency.evaluate.metric import Floats, Metric, Tally, divide, mean_tally
@@ -131,7 +131,7 @@ def measure_reliability(right_N: Floats, sure_N: Floats, group_N: Sequence[str],
     """Return Brier score, ECE (from 200 answers on), the bins, and the risk-coverage curve with its area."""
     brier = estimate(mean_tally(BRIER, (sure_N - right_N) ** 2), group_N, draws, seed)
     tally = tally_calibration(right_N, sure_N)
-    ece = estimate(tally, group_N, draws, seed) if len(right_N) >= FEWEST_FOR_ECE else None
+    ece, *ece_ends = calibration_error(tally, group_N, draws, seed) if len(right_N) >= FEWEST_FOR_ECE else (None,) * 3
     sums_D = tally.rows_ND.sum(axis=0).reshape(3, BINS)
     area, low, high = risk_area(right_N, sure_N, group_N, draws, seed)
     coverage_N, risk_N = risk_curve(right_N, sure_N)
@@ -140,9 +140,9 @@ def measure_reliability(right_N: Floats, sure_N: Floats, group_N: Sequence[str],
         brier=brier.value,
         brier_low=brier.low,
         brier_high=brier.high,
-        ece=ece.value if ece else None,
-        ece_low=ece.low if ece else None,
-        ece_high=ece.high if ece else None,
+        ece=ece,
+        ece_low=ece_ends[0],
+        ece_high=ece_ends[1],
         mean_confidence=float(sure_N.mean()),
         share_right=float(right_N.mean()),
         bins=tuple(
@@ -166,6 +166,20 @@ def tally_calibration(right_N: Floats, sure_N: Floats) -> Tally:
         return divide(np.abs(sure_RB - right_RB).sum(axis=1), count_RB.sum(axis=1))
 
     return Tally(ECE, rows_ND, value, np.ones(len(right_N), dtype=np.bool_))
+
+
+def calibration_error(
+    tally: Tally, group_N: Sequence[str], draws: int, seed: int
+) -> tuple[float, float | None, float | None]:
+    """Return the ECE with its 95% interval by group, moved back by the resamples' mean excess over the value.
+
+    Chance alone adds to an ECE, and a resample adds chance to chance: unmoved, the interval may lie above the value.
+    """
+    rows_GD = sum_groups(tally.rows_ND, group_N)
+    value = float(tally.value(rows_GD.sum(axis=0, keepdims=True))[0])
+    drawn_R = tally.value(draw_sums(rows_GD, draws, seed))
+    low, high = interval(drawn_R - float(drawn_R.mean()) + value, len(rows_GD))
+    return value, None if low is None else max(0.0, low), high
 
 
 def risk_curve(right_N: Floats, sure_N: Floats) -> tuple[Floats, Floats]:

@@ -76,40 +76,48 @@ def score_subgroups(answers: Sequence[Answered], draws: int, seed: int) -> list[
     if not any("own" in answered.answers for answered in credited(answers)):
         return []
     tally, groups = tally_credit(answers, "own"), groups_of(answers)
-    return [_score_attribute(name, values, tally, groups, draws, seed) for name, values in sorted(_attributes(samples))]
+    return [
+        _score_attribute(name, values, order, tally, groups, draws, seed)
+        for name, values, order in _attributes(samples)
+    ]
 
 
-def _attributes(samples: Sequence[Sample]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each attribute that divides the samples, with every sample's value ('' where it has none)."""
+def _attributes(samples: Sequence[Sample]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each attribute that divides the samples, every sample's value ('': it has none), the values in order."""
     told = [
         sample.attributes | {key: value for key, value in sample.columns.items() if key.casefold() in _COLUMNS}
         for sample in samples
     ]
-    for name in {name for one in told for name in one}:
-        values = _band([one.get(name, "").strip() for one in told])
-        if name.casefold() not in _UNTOLD and 2 <= len(set(values) - {""}) <= MOST_VALUES:
-            yield name, values
+    for name in sorted({name for one in told for name in one}):
+        values, order = _band([one.get(name, "").strip() for one in told])
+        if name.casefold() not in _UNTOLD and 2 <= len(order) <= MOST_VALUES:
+            yield name, values, order
 
 
-def _band(values: list[str]) -> list[str]:
-    """Return numbers of many values as three bands of about equal size; all else as it is."""
+def _band(values: list[str]) -> tuple[list[str], list[str]]:
+    """Return numbers of many values as three bands of about equal size, all else as it is; and the names in order."""
+    as_told = sorted(set(values) - {""})
     try:
-        numbers = {value: float(value.split()[0]) for value in values if value}
+        numbers = {value: float(value.split()[0]) for value in as_told}
     except ValueError:
-        return values
+        return values, as_told
     if len(set(numbers.values())) <= MOST_VALUES // 2:
-        return values
-    cuts = np.quantile([numbers[value] for value in values if value], np.linspace(0, 1, BANDS + 1)[1:-1])
-    names = [f"up to {cuts[0]:g}", *(f"{low:g} to {high:g}" for low, high in pairwise(cuts)),
-             f"above {cuts[-1]:g}"]  # fmt: skip
-    return [names[int(np.searchsorted(cuts, numbers[value]))] if value else "" for value in values]
+        return values, sorted(as_told, key=numbers.__getitem__)
+    shares = np.linspace(0, 1, BANDS + 1)[1:-1]
+    cuts = np.quantile([numbers[value] for value in values if value], shares, method="inverted_cdf")
+    middle = [f"above {low:g} to {high:g}" for low, high in pairwise(cuts)]
+    names = [f"up to {cuts[0]:g}", *middle, f"above {cuts[-1]:g}"]
+    banded = [names[int(np.searchsorted(cuts, numbers[value]))] if value else "" for value in values]
+    return banded, [name for name in names if name in banded]
 
 
-def _score_attribute(name: str, values: list[str], tally: Tally, groups: list[str], draws: int, seed: int) -> Subgroups:
+def _score_attribute(
+    name: str, values: list[str], order: list[str], tally: Tally, groups: list[str], draws: int, seed: int
+) -> Subgroups:
     rows, kept, sums = [], [], []
-    order_N = np.array(values)
-    for value in sorted(set(values) - {""}):
-        in_N = order_N == value
+    value_N = np.array(values)
+    for value in order:
+        in_N = value_N == value
         part = Tally(tally.metric, tally.rows_ND * in_N[:, None], tally.value, tally.scored_N & in_N)
         found = estimate(part, groups, draws, seed)
         rows.append(
@@ -121,7 +129,7 @@ def _score_attribute(name: str, values: list[str], tally: Tally, groups: list[st
         if found.groups >= FEWEST_GROUPS:
             kept.append(rows[-1])
             sums.append(sum_groups(part.rows_ND, groups))
-    untold = int((order_N == "").sum())
+    untold = int((value_N == "").sum())
     return Subgroups(attribute=name, untold=untold, rows=tuple(rows), gap=_gap(kept, sums, tally, draws, seed))
 
 

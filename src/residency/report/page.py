@@ -12,13 +12,17 @@ from residency import NOT_FOR_DIAGNOSIS
 from residency.config import Recipe, load_recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.errors import UserError
+from residency.evaluate.abstain import Abstention
+from residency.evaluate.claims.measure import ClaimReport
 from residency.evaluate.examine import load_examination
 from residency.evaluate.read import run_folders
 from residency.evaluate.records import Examination, Mark
-from residency.files import read_lines, sha256_file, write_text
+from residency.files import read_json, read_lines, sha256_file, write_text
 from residency.report.caution import gather_cautions
+from residency.report.certainty import draw_differences, draw_reliability, draw_subgroups
 from residency.report.figures import draw_curves
 from residency.report.gallery import pick_cards
+from residency.report.methods import tell_methods
 from residency.report.plain import answer_plainly
 from residency.report.selftrained import tell_self_training
 from residency.report.view import flatten, show_blocks, show_categories, show_overview, show_subsets
@@ -41,6 +45,8 @@ class Shown:
     metrics: tuple[tuple[dict[str, Any], ...], ...]
     changed: bool
     self_training: tuple[Mapping[str, Any], ...]
+    claims: ClaimReport | None = None
+    abstentions: tuple[Abstention, ...] = ()
 
 
 def write_report(run: Path, data: Path | None = None) -> Path:
@@ -81,6 +87,8 @@ def read_shown(run: Path, data: Path | None = None) -> Shown:
         metrics=tuple(_read_metrics(folder / "metrics.jsonl") for folder in folders),
         changed=changed,
         self_training=tuple(_read_json(folder / "selftraining.json") for folder in folders),
+        claims=read_json(claims, ClaimReport) if (claims := run / "scores" / "claims.json").is_file() else None,
+        abstentions=tuple(read_json(at, Abstention) for at in sorted((run / "scores").glob("abstention*.json"))),
     )
 
 
@@ -107,6 +115,13 @@ def render_page(shown: Shown) -> str:
         category_questions=category_questions,
         category_rows=category_rows,
         subset_rows=show_subsets(examination),
+        differences=draw_differences(examination),
+        reliability=draw_reliability(examination.confidence) if examination.confidence else None,
+        subgroup_chart=draw_subgroups(examination.subgroups),
+        abstentions=[one for one in shown.abstentions if one.hashes.predictions == examination.hashes.predictions],
+        claims=shown.claims,
+        claims_changed=shown.claims is not None and shown.claims.hashes.predictions != examination.hashes.predictions,
+        methods=tell_methods(examination, shown.recipe, shown.claims),
         curves=draw_curves(shown.metrics),
         cards=pick_cards(shown.marks, examination.questions, shown.dataset, examination.seed),
         preflight=_proofs(shown.preflights),

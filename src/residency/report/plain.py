@@ -3,7 +3,6 @@
 from residency.evaluate.bootstrap import FEW_GROUPS
 from residency.evaluate.records import Examination
 
-
 UNSEEING = ("does-not-look", "not-shown-to-look")
 
 

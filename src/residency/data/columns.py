@@ -20,18 +20,19 @@ Role = Literal[
 ]  # fmt: skip
 _HEADINGS: dict[Role, str] = {
     "image": "image, image name, image file, file, filename, file name, image path, path, img, image id, imageid, "
-    "image index, id code",
-    "patient": "patient, patient id, patientid, patient number, subject, subject id, case, case id, mrn",
+    "image index, id code, 图像, 图片, 图像名, 文件名",
+    "patient": "patient, patient id, patientid, patient number, subject, subject id, case, case id, mrn, "
+    "患者, 病人, 患者编号",
     "study": "study, study id, exam, exam id, examination, accession, accession number, video, video id",
-    "category": "category, class, organ, view category, image category",
-    "annotator": "annotator, annotated by, reader, sonographer, rater, doctor",
+    "category": "category, class, organ, view category, image category, 类别",
+    "annotator": "annotator, annotated by, reader, sonographer, rater, doctor, 医师, 医生, 标注者",
     "spacing": "spacing, spacing mm, pixel size, pixel size mm, pixel spacing, pixel spacing mm, mm per pixel",
     "row spacing": "row spacing, row spacing mm, pixel height, pixel height mm, spacing y, spacing y mm",
     "column spacing": "column spacing, column spacing mm, pixel width, pixel width mm, spacing x, spacing x mm",
     "machine": "machine, device, scanner, manufacturer, manufacturer model, ultrasound machine",
     "site": "site, hospital, center, centre, institution, clinic",
-    "age": "age, patient age, maternal age, age years",
-    "sex": "sex, gender, patient sex, patient gender",
+    "age": "age, patient age, maternal age, age years, 年龄",
+    "sex": "sex, gender, patient sex, patient gender, 性别",
 }
 _ROLES: dict[str, Role] = {heading: role for role, headings in _HEADINGS.items() for heading in headings.split(", ")}
 _NUMBERED = re.compile(r"\s*q(?:uestion)?\s*\.?\s*(\d+)\s*(?:[:.\-)\]]+\s*|\s+|$)(.*)", re.I | re.S)

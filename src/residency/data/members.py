@@ -9,8 +9,8 @@ from residency.data.wording import Layer, Lexicon
 from residency.types import Answer, AnswerSpec, Problem
 
 _COMMA = r",(?!\d)|(?<!\d),"
-_HARD = re.compile(rf"[;\n|•]|{_COMMA}")
-_SOFT = re.compile(rf"[;\n|•]|{_COMMA}|\s(?:and|with|plus)\s|[&+]", re.I)
+_HARD = re.compile(rf"[;\n|•、]|{_COMMA}")
+_SOFT = re.compile(rf"[;\n|•、]|{_COMMA}|\s(?:and|with|plus)\s|[&+]", re.I)
 _NUMBER = r"[+-]?\d[\d.,]*(?:e[+-]?\d+)?"
 _NAME_NUMBER = re.compile(rf"(?P<name>.*?\D)[\s:=]*(?:\b(?:is|of|at)\b\s*)?(?P<number>{_NUMBER}\s*[^\d\s]*)", re.I)
 _NUMBER_NAME = re.compile(rf"(?P<number>{_NUMBER}\s*[^\d\s]{{0,8}})\s+(?:of\s+)?(?P<name>.+)", re.I)

@@ -23,7 +23,7 @@ LAYERS: tuple[Layer, ...] = ("space", "spelling", "vocabulary")
 SIDES = frozenset(
     ["left", "right", "top", "bottom", "upper", "lower", "up", "down", "front", "back", "anterior", "posterior"]
 )
-_BREAKS = re.compile(r"(?<!\d)[.,+]|[.,](?!\d)|[\s\-_/;:()\[\]{}\"'`*!?]+")
+_BREAKS = re.compile(r"(?<!\d)[.,+]|[.,](?!\d)|[\s\-_/;:()\[\]{}\"'`*!?。]+")
 _DIGIT_EDGE = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 _MIN_WORD, _LONG_WORD, _LONG_PHRASE = 4, 10, 14
 

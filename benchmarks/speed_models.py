@@ -33,6 +33,7 @@ from residency.ultrasound.phantom import CATEGORIES, HELD_OUT_SITE, draw_image
 BASE: dict[str, Any] = {
     "side": 768,
     "vocabulary": 51290,
+    "positions": 4096,
     "text": {"d_model": 768, "layers": 6, "heads": 12, "ffn": 3072},
     "vision": {
         "embed_dim": [128, 256, 512, 1024],
@@ -46,6 +47,7 @@ BASE: dict[str, Any] = {
 TINY: dict[str, Any] = {
     "side": 64,
     "vocabulary": None,
+    "positions": 1024,
     "text": {"d_model": 64, "layers": 1, "heads": 2, "ffn": 128},
     "vision": {
         "embed_dim": [16, 16, 32, 32],
@@ -126,7 +128,7 @@ def _build_florence(out: Path, shape: dict[str, Any]) -> None:
         decoder_attention_heads=text["heads"],
         encoder_ffn_dim=text["ffn"],
         decoder_ffn_dim=text["ffn"],
-        max_position_embeddings=1024,
+        max_position_embeddings=shape["positions"],
         decoder_start_token_id=tokenizer.eos_token_id,
         forced_eos_token_id=None,
         scale_embedding=False,

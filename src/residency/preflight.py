@@ -25,7 +25,7 @@ from residency.models.prompts import render_prompt
 from residency.models.registry import Opened
 from residency.types import Problem, Questionnaire, Record, Sample
 
-OVERFIT_SAMPLES, OVERFIT_STEPS, OVERFIT_RATE = 8, 12, 1e-3
+OVERFIT_SAMPLES, OVERFIT_STEPS, OVERFIT_RATES = 8, 12, (1e-3, 1e-4)
 
 
 class Check(Record):
@@ -188,13 +188,30 @@ def _check_reach(opened: Opened, samples: Sequence[Sample]) -> Check:
 
 
 def _check_overfit(opened: Opened, batch: Batch) -> tuple[Check, Check]:
-    """Train on one batch for a few steps: does the loss fall, does what is frozen stay? Every weight is put back."""
+    """Train on one batch for a few steps: does the loss fall, does what is frozen stay? Every weight is put back.
+
+    A pretrained model tuned in full may jump out of its valley at the first rate; then a smaller one is tried.
+    """
     model = opened.loaded.model
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = copy.deepcopy([parameter.data for parameter in trained])
     sums = _sum_tensors(model)
-    optimizer = torch.optim.AdamW(trained, lr=OVERFIT_RATE, weight_decay=0.0)
     model.eval()  # no dropout: the fall is the optimizer's, not the noise's
+    for rate in OVERFIT_RATES:
+        losses = _fit_batch(opened, batch, torch.optim.AdamW(trained, lr=rate, weight_decay=0.0))
+        moved = _check_moved(opened, sums)
+        for parameter, data in zip(trained, before, strict=True):
+            parameter.data.copy_(data)
+            parameter.grad = None
+        low = min(losses[1:])
+        if fell := low < losses[0] or losses[0] < 1e-3:
+            break
+    detail = f"loss on one batch {losses[0]:.3f} -> {low:.3f} nats a token in {OVERFIT_STEPS} steps"
+    return Check(name="overfit", passed=fell, detail=detail), moved
+
+
+def _fit_batch(opened: Opened, batch: Batch, optimizer: torch.optim.Optimizer) -> list[float]:
+    """Take a few steps on one batch; returns the loss before each."""
     losses = []
     assert batch.labels_BT is not None
     for _ in range(OVERFIT_STEPS):
@@ -205,13 +222,7 @@ def _check_overfit(opened: Opened, batch: Batch) -> tuple[Check, Check]:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    moved = _check_moved(opened, sums)
-    for parameter, data in zip(trained, before, strict=True):
-        parameter.data.copy_(data)
-        parameter.grad = None
-    low = min(losses[1:])
-    detail = f"loss on one batch {losses[0]:.3f} -> {low:.3f} nats a token in {OVERFIT_STEPS} steps"
-    return Check(name="overfit", passed=low < losses[0] or losses[0] < 1e-3, detail=detail), moved
+    return losses
 
 
 def _check_moved(opened: Opened, before: Mapping[str, float]) -> Check:

@@ -74,3 +74,44 @@ def test_a_table_of_reports(tmp_path: Path) -> None:
         ("<DETAILED_CAPTION>", "Clear."), ("<CAPTION>", "Normal."), ("<DETAILED_CAPTION>", "Opacity."),
         ("<CAPTION>", "Old."),
     ]  # fmt: skip
+
+
+NOTES_ASKED = """
+name: chest
+questions:
+- {id: effusion, type: choice, wording: "Is there a pleural effusion?", headings: [pleural effusion, effusion],
+   options: ["yes", "no"]}
+- {id: devices, type: set, wording: "Which devices are seen?",
+   options: [{name: endotracheal tube, synonyms: [ETT]}, {name: pacemaker, synonyms: [PPM]}]}
+- {id: size, type: choice, wording: "How large is the heart?",
+   options: [{name: normal heart size, synonyms: [heart is normal]}, {name: enlarged heart, synonyms: [cardiomegaly]}]}
+- {id: tip, type: number, unit: cm, wording: "How far is the tip?", headings: [tip distance]}
+"""
+
+
+def test_notes_answer_a_questionnaire_by_rule_and_doubts_stay_unanswered(tmp_path: Path) -> None:
+    draw_all(tmp_path / "images", "a.png b.png c.png d.png e.png")
+    (tmp_path / "chest.yaml").write_text(NOTES_ASKED)
+    table = write_table(
+        tmp_path / "NOTEEVENTS.csv", "ROW_ID,SUBJECT_ID,CATEGORY,TEXT,image",
+        '1,11,Radiology,"ETT in place, PPM seen. No pleural effusion, but cardiomegaly.\nTip distance: 3.5 cm",a.png',
+        '2,12,Radiology,"Small effusion. No ETT. Heart is normal.",b.png',
+        '3,13,Radiology,"Possible effusion. Cardiomegaly. Heart is normal.",c.png',
+        "4,14,Nursing,Slept well.,d.png", "5,15,Radiology,PPM.,e.png",
+    )  # fmt: skip
+    asked = ("--sheet", str(table), "--format", "notes")
+    assert "say what to look for: --questionnaire" in fail(tmp_path / "images", tmp_path / "bad", *asked)
+    asked += ("--questionnaire", str(tmp_path / "chest.yaml"))
+    told, dataset = ingest(tmp_path / "images", tmp_path / "out", *asked, group_by="column:SUBJECT_ID")
+    assert kinds(told) == {"doubtful-note": 2}
+    found = {(s.image.rpartition("/")[2][0], s.question): s.suffix for s in dataset.samples if s.suffix}
+    assert found == {
+        ("a", "effusion"): "no", ("a", "devices"): "endotracheal tube, pacemaker", ("a", "size"): "enlarged heart",
+        ("a", "tip"): "3.5 cm", ("b", "effusion"): "yes", ("b", "devices"): "none", ("b", "size"): "normal heart size",
+        ("e", "devices"): "pacemaker",
+    }  # fmt: skip
+    assert next(s for s in dataset.samples if s.question == "tip").columns["evidence"] == "Tip distance: 3.5 cm"
+    flags = [flag["message"] for flag in told["flags"]]
+    assert "effusion: `Possible effusion` is said in doubt: left unanswered" in flags
+    write_table(table, "ROW_ID,SUBJECT_ID,NOTE_BODY,image", "1,2,ETT,a.png")
+    assert "has no column TEXT" in fail(tmp_path / "images", tmp_path / "bad", *asked)

@@ -11,6 +11,7 @@ from residency.data.sources import (
     labels,
     masks,
     mimic_cxr,
+    notes,
     path_vqa,
     slake,
     voc,
@@ -31,6 +32,7 @@ FORMATS: dict[str, ModuleType] = {
     "labels": labels,
     "masks": masks,
     "mimic-cxr": mimic_cxr,
+    "notes": notes,
 }
 """Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`; where pictures lie
 within the files, also `unpack(place, folder, limit, seed)`; `find_named` where a name lets more through."""

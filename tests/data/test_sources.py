@@ -419,3 +419,47 @@ def test_slake_in_two_languages_with_its_own_splits(tmp_path: Path) -> None:
         assert told_of in error
     write_json(slake / "test.json", [*both[3], *both[0][:1]])
     assert "1 of the 2 images of the published test split also occur in train" in fail(slake, tmp_path / "leak")
+
+
+def rectangle(label: str, x: float, y: float, across: float, down: float, **more: object) -> dict[str, object]:
+    value = {"x": x, "y": y, "width": across, "height": down, "rotation": 0, "rectanglelabels": [label]} | more
+    return {"from_name": "box", "to_name": "img", "type": "rectanglelabels", "value": value}
+
+
+def chosen(name: str, *choices: str) -> dict[str, object]:
+    return {"from_name": name, "to_name": "img", "type": "choices", "value": {"choices": choices}}
+
+
+def test_label_studio_exports_choices_texts_rectangles_and_polygons(tmp_path: Path) -> None:
+    draw_all(tmp_path / "studio" / "images", "a.png b.png c.png d.png")
+    text = {"from_name": "comment", "type": "textarea", "value": {"text": ["well seen"]}}
+    ring = {"points": [[10, 10], [50, 10], [50, 50]], "polygonlabels": ["cyst"]}
+    results = {
+        "a": [chosen("plane", "brain"), chosen("signs", "A-lines", "B-lines"), text, rectangle("head", 25, 25, 50, 25)],
+        "b": [chosen("plane", "femur"), {"from_name": "poly", "type": "polygonlabels", "value": ring}],
+        "c": [chosen("plane", "brain"), chosen("signs", "B-lines")],
+    }
+    tasks = [
+        {"id": 1, "data": {"image": f"/data/upload/3/0a1b2c3d-{name}.png"},
+         "annotations": [{"completed_by": 7, "result": told},
+                         {"was_cancelled": True, "result": [chosen("plane", "x")]}]}
+        for name, told in results.items()
+    ]  # fmt: skip
+    path = write_json(tmp_path / "studio" / "export.json", tasks)
+    _, dataset = ingest(tmp_path / "studio", tmp_path / "out")
+    found = answers(dataset)
+    assert found["a.png", "signs"] == "A-lines, B-lines" and found["a.png", "comment"] == "well seen"
+    assert found["a.png", "<OD>"] == "head<loc_250><loc_250><loc_750><loc_500>"
+    assert ("b.png", "Outline: cyst.") in found and {s.annotator for s in dataset.samples if s.suffix} == {"7"}
+    assert dataset.questionnaire
+    types = {question.id: (question.type, question.names) for question in dataset.questionnaire.questions}
+    assert types["plane"] == ("choice", ("brain", "femur")) and types["signs"] == ("set", ("A-lines", "B-lines"))
+    turned = {"data": {"image": "d.png"}, "annotations": [{"result": [rectangle("head", 1, 1, 9, 9, rotation=30)]}]}
+    outside = {"data": {"image": "d.png"}, "annotations": [{"result": [rectangle("head", 90, 1, 40, 9)]}]}
+    lost = {"data": {"image": "s3://far/lost.png"}, "annotations": [{"result": [chosen("plane", "brain")]}]}
+    write_json(path, [*tasks, turned, outside, lost, {"data": {"text": "none"}, "annotations": []}])
+    error = fail(tmp_path / "studio", tmp_path / "bad")
+    assert "4 problem(s)" in error
+    for told_of in ("task 4 result 1: a result of kind `rectanglelabels` is not read, turned",
+                    "lies outside the picture", "no image `lost.png`", "task 7: the task names no image"):  # fmt: skip
+        assert told_of in error

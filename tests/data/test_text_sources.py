@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.data.make import draw_image
 from tests.data.test_sources import draw_all, fail, ingest, kinds, write_table
+from tests.documents import ROOT
 
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
@@ -76,22 +77,8 @@ def test_a_table_of_reports(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-NOTES_ASKED = """
-name: chest
-questions:
-- {id: effusion, type: choice, wording: "Is there a pleural effusion?", headings: [pleural effusion, effusion],
-   options: ["yes", "no"]}
-- {id: devices, type: set, wording: "Which devices are seen?",
-   options: [{name: endotracheal tube, synonyms: [ETT]}, {name: pacemaker, synonyms: [PPM]}]}
-- {id: size, type: choice, wording: "How large is the heart?",
-   options: [{name: normal heart size, synonyms: [heart is normal]}, {name: enlarged heart, synonyms: [cardiomegaly]}]}
-- {id: tip, type: number, unit: cm, wording: "How far is the tip?", headings: [tip distance]}
-"""
-
-
 def test_notes_answer_a_questionnaire_by_rule_and_doubts_stay_unanswered(tmp_path: Path) -> None:
     draw_all(tmp_path / "images", "a.png b.png c.png d.png e.png")
-    (tmp_path / "chest.yaml").write_text(NOTES_ASKED)
     table = write_table(
         tmp_path / "NOTEEVENTS.csv", "ROW_ID,SUBJECT_ID,CATEGORY,TEXT,image",
         '1,11,Radiology,"ETT in place, PPM seen. No pleural effusion, but cardiomegaly.\nTip distance: 3.5 cm",a.png',
@@ -101,13 +88,13 @@ def test_notes_answer_a_questionnaire_by_rule_and_doubts_stay_unanswered(tmp_pat
     )  # fmt: skip
     asked = ("--sheet", str(table), "--format", "notes")
     assert "say what to look for: --questionnaire" in fail(tmp_path / "images", tmp_path / "bad", *asked)
-    asked += ("--questionnaire", str(tmp_path / "chest.yaml"))
+    asked += ("--questionnaire", str(ROOT / "recipes" / "chest-notes.questionnaire.yaml"))
     told, dataset = ingest(tmp_path / "images", tmp_path / "out", *asked, group_by="column:SUBJECT_ID")
     assert kinds(told) == {"doubtful-note": 2}
     found = {(s.image.rpartition("/")[2][0], s.question): s.suffix for s in dataset.samples if s.suffix}
     assert found == {
-        ("a", "effusion"): "no", ("a", "devices"): "endotracheal tube, pacemaker", ("a", "size"): "enlarged heart",
-        ("a", "tip"): "3.5 cm", ("b", "effusion"): "yes", ("b", "devices"): "none", ("b", "size"): "normal heart size",
+        ("a", "effusion"): "no", ("a", "devices"): "endotracheal tube, pacemaker", ("a", "heart"): "enlarged heart",
+        ("a", "tip"): "3.5 cm", ("b", "effusion"): "yes", ("b", "devices"): "none", ("b", "heart"): "normal heart size",
         ("e", "devices"): "pacemaker",
     }  # fmt: skip
     assert next(s for s in dataset.samples if s.question == "tip").columns["evidence"] == "Tip distance: 3.5 cm"

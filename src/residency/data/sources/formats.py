@@ -8,6 +8,7 @@ from residency.data.sources import (
     coco,
     conversations,
     hub,
+    label_studio,
     labels,
     masks,
     mimic_cxr,
@@ -33,6 +34,7 @@ FORMATS: dict[str, ModuleType] = {
     "masks": masks,
     "mimic-cxr": mimic_cxr,
     "notes": notes,
+    "label-studio": label_studio,
 }
 """Each has HOLDS (what the layout is, in words), `find(sheet, images)` and `read(place)`; where pictures lie
 within the files, also `unpack(place, folder, limit, seed)`; `find_named` where a name lets more through."""

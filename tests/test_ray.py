@@ -38,16 +38,29 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "discs"
 
 
+def start_cluster() -> Any:
+    """Start both nodes; Ray gives a node 30 seconds, which a machine busy with other work may not grant at once."""
+    from ray.cluster_utils import Cluster
+
+    for tries in range(3):
+        made = Cluster()
+        try:
+            made.add_node(num_cpus=1, object_store_memory=STORE_BYTES, include_dashboard=False)
+            made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            return made
+        except Exception as error:
+            made.shutdown()
+            if tries == 2 or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two nodes of one core each on this machine; nothing is reported, no dashboard runs, nothing is left behind."""
-    from ray.cluster_utils import Cluster
-
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=node)
-    made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    made = start_cluster()
     monkeypatch.setenv("RAY_ADDRESS", made.address)
     yield made
     ray.shutdown()

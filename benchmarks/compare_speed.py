@@ -9,7 +9,6 @@ scoring, 10,000 draws, and writing JSON and Markdown (the page's figure, which i
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -63,6 +62,12 @@ def plant_contest(folder: Path, groups: int, rates: dict[str, float], seed: int 
     return paths
 
 
+def peak_megabytes() -> float:
+    """Return the most memory that this process held (Linux; getrusage would count its parent's before the start)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
 def measure(groups: int, draws: int) -> dict[str, float]:
     """Return wall and processor seconds, peak resident MB, and the seconds of the page."""
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +77,7 @@ def measure(groups: int, draws: int) -> dict[str, float]:
         write_json(Path(folder) / "comparison.json", comparison.model_dump(mode="json"))
         write_text(Path(folder) / "comparison.md", render_markdown(comparison))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_megabytes()
         page = time.perf_counter()
         render_html(comparison)
         return {

@@ -136,6 +136,9 @@ class Train(Section):
     """The optimization. One batch holds `batch_size` samples; consecutive ones share an image."""
 
     epochs: Count = 6
+    images: Count | None = None
+    """Only so many annotated images of the training split, whole groups by `seed`, each larger set holding the smaller
+    (for learning curves); null takes all."""
     batch_size: Count = 32
     accumulate: Count = 1
     questions_per_image: Count = 4

@@ -12,6 +12,7 @@ from PIL import Image
 from residency.answering import Candidates
 from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
+from residency.data.take import learned_samples
 from residency.engines import Engine, EngineName, Pass, local_engine, ray_engine
 from residency.errors import UserError
 from residency.evaluate.floors import Probe, predict_floor
@@ -227,7 +228,7 @@ def tower_features(opened: Opened, samples: Sequence[Sample]) -> dict[str, np.nd
 
 def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) -> Exam:
     own = load_dataset(recipe.data)
-    training = select_samples(recipe, own, own.split("train", fold))
+    training = select_samples(recipe, own, learned_samples(own, recipe, fold))
     dataset = own if data is None else load_dataset(data)
     if data is None or dataset.splits is not None:
         asked = select_samples(recipe, dataset, dataset.split(split, fold if data is None else 0))

@@ -8,6 +8,7 @@ from residency.config import Recipe, Risk
 from residency.data.audit import find_leaks
 from residency.data.dataset import Dataset
 from residency.data.present import find_absent
+from residency.data.take import learned_samples
 from residency.errors import CheckFailed, UserError
 from residency.files import sha256_file
 from residency.models.prompts import find_unfilled
@@ -46,7 +47,11 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int, *, sealed: bool
             that stand in two splits. All of them.
     """
     names = [name for name in SPLITS if not (sealed and name == "test")]
-    splits = {name: select_samples(recipe, dataset, dataset.split(name, fold)) for name in names}
+    learned = learned_samples(dataset, recipe, fold)
+    splits = {
+        name: select_samples(recipe, dataset, learned if name == "train" else dataset.split(name, fold))
+        for name in names
+    }
     validates = bool(dataset.require_fold(fold).val)
     if empty := [name for name, samples in splits.items() if not samples and (validates or name != "val")]:
         asked = f" to {', '.join(recipe.questions)}" if recipe.questions else ""

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from residency.config import load_recipe
+from residency.config import Recipe, load_recipe
 from residency.data.dataset import Dataset
 from residency.errors import UserError
 from residency.evaluate.read import check_ids, find_dataset, hash_evidence, run_folders
@@ -101,6 +101,7 @@ class Entered:
     shown: Contestant
     dataset: Dataset
     made: dict[str, Prediction]
+    recipe: Recipe | None = None
 
 
 def enter_all(paths: Sequence[Path], data: Path | None, split: SplitName) -> list[Entered]:
@@ -120,7 +121,7 @@ def enter_all(paths: Sequence[Path], data: Path | None, split: SplitName) -> lis
     if len(set(names)) == len(names):
         return entered
     return [
-        Entered(one.shown.model_copy(update={"name": one.shown.source}), one.dataset, one.made)
+        replace(one, shown=one.shown.model_copy(update={"name": one.shown.source}))
         if names.count(one.shown.name) > 1
         else one
         for one in entered
@@ -184,7 +185,8 @@ def _enter(path: Path, data: Path | None, split: SplitName, datasets: dict[Path,
     else:
         raise UserError(f"{path} is neither a run nor a predictions file", found="nothing there")
     config = next((file for at in (folder, files[0].parents[1]) if (file := at / "config.yaml").is_file()), None)
-    dataset = find_dataset(folder, load_recipe(config) if config else None, data, datasets)
+    recipe = load_recipe(config) if config else None
+    dataset = find_dataset(folder, recipe, data, datasets)
     made = [prediction for file in files for prediction in read_lines(file, Prediction)]
     if not made:
         raise UserError(f"{path} holds no predictions", found="empty", do="residency predict --help")
@@ -197,7 +199,7 @@ def _enter(path: Path, data: Path | None, split: SplitName, datasets: dict[Path,
     shown = Contestant(
         name=name, source=str(path), mode=modes[0], model=made[0].model, answers=len(made), hashes=hashes
     )
-    return Entered(shown, dataset, {prediction.id: prediction for prediction in made})
+    return Entered(shown, dataset, {prediction.id: prediction for prediction in made}, recipe)
 
 
 def _signed(value: float) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from residency.data.take import learned_samples
 from residency.errors import UserError
 from residency.evaluate.bootstrap import draw_sums, interval, sum_groups
 from residency.evaluate.contest import Entered, enter_all, shared_samples
@@ -127,7 +128,9 @@ def count_images(one: Entered) -> int:
     if not one.dataset.splits:
         return 0
     last = len(one.dataset.splits.folds) - 1
-    counts = [len({sample.image for sample in one.dataset.split("train", min(fold, last))}) for fold in folds]
+    counts = [
+        len({sample.image for sample in learned_samples(one.dataset, one.recipe, min(fold, last))}) for fold in folds
+    ]
     return round(float(np.mean(counts)))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from residency.data.take import learned_samples
 from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
 from residency.evaluate.choice import class_rates, count_confusions
 from residency.evaluate.confidence import Sure, examine_confidence, gather_sure
@@ -208,7 +209,8 @@ def annotated_categories(evidence: Evidence) -> set[str]:
     """Return the categories that have answers in the training split of any fold."""
     if not evidence.dataset.splits:
         return set()
-    trained = [sample for fold in evidence.folds for sample in evidence.dataset.split("train", fold)]
+    learned = [learned_samples(evidence.dataset, evidence.recipe, fold) for fold in evidence.folds]
+    trained = [sample for samples in learned for sample in samples]
     return {sample.category for sample in trained if sample.category}
 
 
@@ -218,7 +220,9 @@ def count_splits(evidence: Evidence) -> Iterator[SplitCount]:
         for split in SPLITS:
             fold = evidence.folds[0] if evidence.folds else 0
             name = split if len(evidence.folds) < 2 else f"{split} (fold {fold})"
-            yield _count(name, evidence.dataset.split(split, fold))
+            there = evidence.dataset.split(split, fold)
+            learned = learned_samples(evidence.dataset, evidence.recipe, fold)
+            yield _count(name, learned if split == "train" else there)
     if len(evidence.folds) > 1 or not evidence.dataset.splits:
         yield _count(f"{evidence.split} (all folds)" if len(evidence.folds) > 1 else "examined", evidence.samples)
     yield _count("unannotated", [sample for sample in evidence.dataset.samples if sample.suffix is None])

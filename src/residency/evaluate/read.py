@@ -9,6 +9,7 @@ from typing import get_args
 from residency import __version__
 from residency.config import Recipe, load_recipe
 from residency.data.dataset import Dataset, load_dataset
+from residency.data.take import learned_samples
 from residency.errors import CheckFailed, UserError
 from residency.evaluate.floors import predict_majority
 from residency.evaluate.measure import METRIC_VERSION
@@ -107,7 +108,7 @@ def _collect(folder: Path, split: str, files: list[Path], recipe: Recipe | None,
     beside = [file for at in sorted({f.parent for f in files}) if (file := at / "val.own.jsonl").is_file()]
     beside = [] if split == "val" else beside
     if split in SPLITS and dataset.splits:
-        predictions["majority"] = _majority(dataset, samples, split, folds)
+        predictions["majority"] = _majority(dataset, recipe, samples, split, folds)
     return Evidence(
         recipe.name if recipe else files[0].name,
         folder,
@@ -188,13 +189,15 @@ def check_ids(predictions: dict[str, list[Prediction]], known: dict[str, Sample]
         raise CheckFailed("one-prediction-a-sample", problems, do="name the dataset that was predicted with --data")
 
 
-def _majority(dataset: Dataset, samples: tuple[Sample, ...], split: str, folds: tuple[int, ...]) -> list[Prediction]:
+def _majority(
+    dataset: Dataset, recipe: Recipe | None, samples: tuple[Sample, ...], split: str, folds: tuple[int, ...]
+) -> list[Prediction]:
     """Return the majority answers of the training splits.
 
     Of several folds it is one answer over all their training splits: what is commonest in one fold's training split
     is by construction rarer in its test split, so an answer a fold would score below what any constant does.
     """
-    train = [sample for fold in folds for sample in dataset.split("train", fold)]
+    train = [sample for fold in folds for sample in learned_samples(dataset, recipe, fold)]
     named: SplitName = "val" if split == "val" else "train" if split == "train" else "test"
     return predict_majority(train, samples, dataset.questionnaire, named)
 

@@ -463,3 +463,19 @@ def test_label_studio_exports_choices_texts_rectangles_and_polygons(tmp_path: Pa
     for told_of in ("task 4 result 1: a result of kind `rectanglelabels` is not read, turned",
                     "lies outside the picture", "no image `lost.png`", "task 7: the task names no image"):  # fmt: skip
         assert told_of in error
+
+
+def test_a_sheet_that_is_named_is_read_though_the_folder_holds_a_published_layout(tmp_path: Path) -> None:
+    draw_all(tmp_path / "d" / "images", "a.png b.png c.png")
+    for folder in ("masks", "annotations"):
+        draw_image(tmp_path / "d" / folder / "a.png", seed=9)
+    write_json(tmp_path / "d" / "annotations" / "all.json", {"images": [], "annotations": [], "categories": []})
+    write_table(
+        tmp_path / "q.yaml", "name: q", 'questions: [{id: q1, type: text, wording: "What is it?", headings: [what]}]'
+    )
+    sheet = write_table(tmp_path / "answers.csv", "image,what", "images/a.png,x", "b.png,y", "c.png,z")
+    asked = ("--sheet", str(sheet), "--questionnaire", str(tmp_path / "q.yaml"))
+    _, dataset = ingest(tmp_path / "d", tmp_path / "out", *asked)
+    assert answers(dataset)["b.png", "What is it?"] == "y"
+    several = fail(tmp_path / "d", tmp_path / "bad")
+    assert "may be read in several ways" in several and "coco, masks" in several and "--format" in several

@@ -28,8 +28,7 @@ _PARTS = ("images", "annotations", "categories")
 
 def find(sheet: Path | None, images: Path) -> Place | None:
     """Return where the data lies, None where it is none of this layout."""
-    inner = images / "annotations"
-    paths = list_json(sheet, images) or list_json(None, inner)
+    paths = list_json(sheet, images) or ([] if sheet else list_json(None, images / "annotations"))
     files = tuple(path for path in paths if isinstance(value := read_values(path), dict) and {*_PARTS} <= value.keys())
     return Place(files, images if sheet else image_root(images)) if files else None
 

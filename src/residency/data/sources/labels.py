@@ -4,6 +4,7 @@ ChestX-ray14 (Wang et al. 2017: `Image Index`, `Finding Labels`) and APTOS 2019 
 their headings; of any other table `--question "COLUMN: WORDS"` says which column answers what.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +13,14 @@ from pathlib import Path
 from residency.data.lines import Place, Reading
 from residency.data.quantity import plain_text
 from residency.data.reports import split_of_name
-from residency.data.sheet import BOOKS, TEXTS, Table, cell_text, read_sheet, read_source
+from residency.data.sheet import BOOKS, TEXTS, Table, cell_text, decode_text, read_sheet, read_source
 from residency.data.wording import split_words
 from residency.errors import UserError
 from residency.types import Option, Problem, Question, Questionnaire, SplitName
 
 HOLDS = 'tables of image and label: ChestX-ray14, APTOS; any other with --question "COLUMN: What is asked?"'
 _MAX_LABELS = 60
+_PEEK = 4000
 _BETWEEN = "|"
 _RETINA = ("no", "mild", "moderate", "severe", "proliferative")
 _KNOWN: dict[tuple[str, str], Question] = {
@@ -43,10 +45,12 @@ _LISTS = ("train_val_list.txt", "test_list.txt")
 def find(sheet: Path | None, images: Path) -> Place | None:
     """Return where the data lies, None where it is no table of known headings."""
     place = find_named(sheet, images)
-    if place is None:
+    if place is None or place.files[0].suffix.lower() not in TEXTS or not place.files[0].is_file():
         return None
-    tables, _ = read_sheet(place.files[0])
-    return place if _find_known(tables[0]) else None
+    with place.files[0].open("rb") as file:  # the headings alone: a large sheet is not read twice
+        first = decode_text(file.read(_PEEK)).split("\n")[0]
+    headings = {" ".join(split_words(cell)) for cell in re.split(r"[,;\t]", first)}
+    return place if any({*pair} <= headings for pair in _KNOWN) else None
 
 
 def find_named(sheet: Path | None, images: Path) -> Place | None:

@@ -37,9 +37,9 @@ _FAILS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 def find(sheet: Path | None, images: Path) -> Place | None:
     """Return where the data lies, None where it is none of this layout."""
-    folder = sheet if sheet is not None and sheet.is_dir() else _mask_folder(images)
-    root = image_root(images)
-    if folder is None or (root == images and sheet is None):
+    folder = sheet or _mask_folder(images)
+    root = images if sheet else image_root(images)
+    if folder is None or not folder.is_dir() or (root == images and sheet is None):
         return None
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
     tables = sorted(images.glob("*.csv"))

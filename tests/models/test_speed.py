@@ -36,7 +36,7 @@ def train(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **named: Any
     values |= {"predict": {"max_new_tokens": 8}}
     changes = named.pop("train", {})
     values |= named
-    values["train"] = values["train"] | {"epochs": 2, "augment": "none"} | changes
+    values["train"] = values["train"] | {"epochs": 1, "augment": "none"} | changes
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.setattr(sys, "argv", ["residency", "train", str(folder / f"{name}.yaml")])
     with pytest.raises(SystemExit) as ended:
@@ -81,7 +81,9 @@ def test_a_frozen_tower_sees_each_image_once(name: str, tmp_path: Path, monkeypa
         return look(family, loaded, pixels)
 
     monkeypatch.setattr(type(opened.family), "look", count)
-    run = train(folder, "kept", monkeypatch, tune=FROZEN, train={"epochs": 3, "cache_features": True})
+    kept = {"epochs": 2, "cache_features": True}
+    run = train(folder, "kept", monkeypatch, tune=FROZEN, train=kept, speed={"by_length": True})
+    assert losses_of(run)
     images = {json.loads(line)["image"] for line in (folder / "data" / "samples.jsonl").read_text().splitlines()}
     tested = {line[0].split("-")[0] for line in answers_of(run)}
     assert sum(seen) == len(images) - len(tested)
@@ -124,11 +126,6 @@ def test_batches_by_length_hold_the_same_draws_and_less_padding() -> None:
     assert padded[1] < 1.1 * told < 1.3 * told < padded[0]
     firsts = [len(samples[batch[0].row].suffix or "") for batch in like]
     assert firsts != sorted(firsts)  # short ones do not all come first
-
-
-def test_a_run_trains_in_batches_by_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train(build_bench(tmp_path, images=8), "sorted", monkeypatch, speed={"by_length": True})
-    assert losses_of(run)
 
 
 def test_each_way_can_be_switched_off() -> None:

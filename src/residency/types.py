@@ -104,12 +104,12 @@ class Sample(Record):
     category: str | None = None
     question: str | None = None
     answer: Answer | None = None
-    parts: dict[str, Answer] = {}
+    parts: dict[str, Answer] = Field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     outlines: tuple[Outline, ...] = ()
     annotator: str | None = None
-    attributes: dict[str, str] = {}
-    columns: dict[str, str] = {}
+    attributes: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(default_factory=dict)
     spacing_mm: tuple[float, float] | None = None
     sha256: str | None = None
     source: Source | None = None
@@ -214,8 +214,8 @@ class Prediction(Record):
     prompt_sha256: str
     prediction: str
     parsed: Answer | None = None
-    parts: dict[str, Answer] = {}
-    candidates: dict[str, float] = {}
+    parts: dict[str, Answer] = Field(default_factory=dict)
+    candidates: dict[str, float] = Field(default_factory=dict)
     confidence: float | None = None
     seconds: float = 0.0
 

@@ -13,17 +13,21 @@ from residency.config import Recipe
 from residency.exam import predict_run
 from residency.files import read_lines
 from residency.models.prompts import span_image
+from residency.pretrain.nano import Pretraining
 from residency.pretrain.tasks import OUTLINED
 from residency.types import Prediction, Quantity, Sample
 from residency.ultrasound.outline import measure_circumference, read_points, tell_outline
 
 PROMPT = OUTLINED["fetal skull"]
+SPREAD = Pretraining().location_spread
+"""Location targets are spread as in pretraining."""
 
 
 def outline_heads(bench: Bench, draw: Draw, recipe: Recipe) -> Made:
     """Tune on the training images' annotated outlines; an answer that is no outline measures nothing."""
     outlined = replace(draw, train=tuple(map(_ask_outline, draw.train)), test=tuple(map(_ask_outline, draw.test)))
-    recipe = recipe.model_copy(update={"prompt": "{prefix}"})
+    spread = recipe.train.model_copy(update={"location_spread": SPREAD})
+    recipe = recipe.model_copy(update={"prompt": "{prefix}", "train": spread})
     run, seconds = train_part(bench, outlined, recipe)
     predict_run(run, modes=("own",), floors=False)
     told = {line.id: line.prediction for line in read_lines(run / "predictions" / "test.own.jsonl", Prediction)}

@@ -111,6 +111,22 @@ def audit(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")], as
         out_console.print(f"page: {dataset / 'audit.html'}", markup=False)
 
 
+@app.command("label-studio")
+def label_studio(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    out: Annotated[Path, typer.Option(help="The tasks, JSON; the labeling configuration lies beside it.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="A run's predictions/SPLIT.own.jsonl, for a person to correct.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a dataset as Label Studio's tasks, to be annotated or corrected there and ingested again."""
+    from residency.data.studio import write_studio
+
+    summary = write_studio(dataset, out, predictions)
+    tell(summary, as_json, next="residency ingest --sheet EXPORT.json --format label-studio --images ...")
+
+
 def _read_ratios(text: str) -> tuple[float, float, float]:
     """Read three shares, each above 0, and scale them to a sum of 1."""
     try:

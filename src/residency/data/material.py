@@ -80,7 +80,7 @@ def read_material(origin: Origin, images: Path, questionnaire: str | None, out: 
     sheet = origin.sheet
     if origin.layout:
         reading = FORMATS[origin.layout].read(replace(origin.place, questionnaire=given))
-        if given and reading.questionnaire not in (None, given):
+        if given and reading.questionnaire and reading.questionnaire.name != given.name:
             raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out")
         return _of_lines(reading, origin.place.files[0], given)
     if sheet is None:

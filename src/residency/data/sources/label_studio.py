@@ -50,10 +50,14 @@ def read(place: Place) -> Reading:
                 if not annotation.get("was_cancelled"):
                     reading.lines += _read_annotation(image, annotation, source, controls, reading)
     asked = {line.question for line in reading.lines}
-    questions = [_ask(name, answers) for name, answers in controls.items()]
+    given = {question.id: question for question in place.questionnaire.questions} if place.questionnaire else {}
+    reading.lines = [_reword(line, given) for line in reading.lines]
+    questions = [given.get(name) or _ask(name, answers) for name, answers in controls.items()]
     questions += [question for question in (DETECTION, OUTLINE) if question.id in asked]
     if questions:
         reading.questionnaire = Questionnaire(name="label-studio", questions=tuple(questions))
+        if place.questionnaire:
+            reading.questionnaire = place.questionnaire.model_copy(update={"questions": tuple(questions)})
     return reading
 
 
@@ -62,8 +66,9 @@ def _find_image(data: Mapping[str, Any]) -> str | None:
     told = next((str(data[key]) for key in _PICTURES if data.get(key)), None)
     if told is None:
         return None
-    name = told.partition("?d=")[2] or told
-    name = name.rpartition("/")[2]
+    if local := told.partition("?d=")[2]:
+        return local
+    name = told.rpartition("/")[2]
     head, dash, tail = name.partition("-")
     upload = "upload" in told and dash and len(head) == 8
     return tail if upload else name
@@ -77,6 +82,12 @@ def _ask(name: str, answers: Sequence[tuple[str, list[str]]]) -> Question:
     several = any(len(texts) > 1 for _, texts in answers)
     named = tuple(Option(name=option) for option in options)
     return Question(id=_id(name), type="set" if several else "choice", wording=name, options=named)
+
+
+def _reword(line: Line, given: Mapping[str, Question]) -> Line:
+    """Return the line asked in the words of the questionnaire's question that its control is called by."""
+    question = given.get(line.text("prefix"))
+    return replace(line, values={**line.values, "prefix": question.wording}, question=question.id) if question else line
 
 
 def _id(name: str) -> str:

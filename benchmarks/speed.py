@@ -132,14 +132,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = call.only.split(",") if call.only else list(models)
     if unknown := [name for name in names if name not in models]:
         parser.error(f"no model {unknown}; there are {list(models)}")
+    call.folder.mkdir(parents=True, exist_ok=True)
     found: dict[Case, dict[str, Any]] = {}
     for case in list_cases({name: models[name] for name in names}):
         found[case] = measure(case, call.folder, call.threads, 2 if call.quick else call.repeats)
         print(f"{' '.join(case)}: {median(found[case]['seconds']):.2f} s", file=sys.stderr, flush=True)
-    text = write_tables(found)
-    call.folder.mkdir(parents=True, exist_ok=True)
-    (call.folder / "speed.json").write_text(json.dumps({" ".join(case): one for case, one in found.items()}, indent=1))
-    print(text, end="")
+        told = {" ".join(case): one for case, one in found.items()}
+        (call.folder / "speed.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    print(write_tables(found), end="")
 
 
 if __name__ == "__main__":

@@ -171,8 +171,8 @@ def _aim(curve: LearningCurve, fit: Floats, fits_R3: Floats, target: float, most
     never = float(np.isinf(needed_R).mean())
     more = None if np.isinf(needed) else max(0, int(np.ceil(needed)) - most)
     reach = "is out of reach of this curve" if more is None else f"needs {more:,} more annotated images"
-    upper = "without end" if np.isinf(high) else f"{max(0, int(high) - most):,}"
-    least = "without end" if np.isinf(low) else f"{max(0, int(low) - most):,}"
+    upper = "no upper end" if np.isinf(high) else f"{max(0, int(high) - most):,}"
+    least = "no end" if np.isinf(low) else f"{max(0, int(low) - most):,}"
     told = f"A mean credit of {target:g} {reach} [{least} to {upper}]; {never:.0%} of resamples never reach it."
     return curve.model_copy(
         update={

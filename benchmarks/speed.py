@@ -29,6 +29,12 @@ MODELS = {
 }
 """Each model, and what is run instead: to answer, to train."""
 QUICK = {"tiny-llava": ("transformers", "trl"), "tiny-florence": ("transformers", "tutorial")}
+WANTED: dict[str, tuple[float | None, float | None, float | None, float | None]] = {
+    "dino-smol": (2.0, None, 3.0, None),
+    "florence-2-base": (5.0, 2.0, 1.15, 4.0),
+}
+"""At most so many times one answer's time for eight, at least so many times the rival's rate of training: `ask: each`,
+`ask: together`, of both."""
 TITLES = {
     "ours": "Residency, ask: each",
     "together": "Residency, ask: together",
@@ -82,10 +88,11 @@ def write_tables(found: Found) -> str:
 def _claims(model: str, found: Found) -> list[str]:
     """Return a model's ratios, with what acceptance asks of them."""
     causal = "llava" in model or model == "dino-smol"
+    most_each, most_together, least_each, least_together = WANTED.get(model, (None, None, None, None))
     asked = {name: found[model, "answer", name] for name in ("ours", "together", "transformers")}
     alone = median(asked["ours"]["alone"])
     lines = []
-    for name, most in (("ours", 2.0 if causal else 5.0), ("together", None if causal else 2.0)):
+    for name, most in (("ours", most_each), ("together", most_together)):
         ratio = median(asked[name]["seconds"]) / alone
         lines.append(
             _told(model, f"eight questions against one alone, {TITLES[name]}", ratio, most, lambda a, b: a <= b)
@@ -97,7 +104,7 @@ def _claims(model: str, found: Found) -> list[str]:
     )
     rival = "trl" if causal else "tutorial"
     theirs = found[model, "train", rival]
-    for name, least in (("ours", 3.0 if causal else 1.15), ("together", None if causal else 4.0)):
+    for name, least in (("ours", least_each), ("together", least_together)):
         ratio = median(theirs["seconds"]) / median(found[model, "train", name]["seconds"])
         lines.append(
             _told(model, f"training against {TITLES[rival]}, {TITLES[name]}", ratio, least, lambda a, b: a >= b)

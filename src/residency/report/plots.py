@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,9 @@ def plot_svg(width: float, height: float, name: str, draw: Callable[[Any], None]
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+    with mpl.rc_context(STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
+        # Text stays text in the SVG: the browser has the letters (Chinese) that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing", category=UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         file = io.StringIO()

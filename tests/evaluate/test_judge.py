@@ -285,6 +285,15 @@ def test_a_local_cross_encoder_judges_and_is_validated(tmp_path: Path, call: Cal
     assert code == 2 and "no judge of claims" in err
 
 
+def test_one_label_alone_has_no_kappa(tmp_path: Path, call: Call) -> None:
+    lines = [{"premise": "No mass.", "claim": "no mass", "label": "entailed", "group": str(n)} for n in range(20)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, out, _ = call("judge", "--validate", tmp_path / "pairs.jsonl", "--json")
+    found = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert code == 0 and found["kappa"]["value"] is None and found["agreement"]["value"] == 1
+    assert "not defined" in found["note"]
+
+
 def test_wrong_calls_are_refused(tmp_path: Path, call: Call) -> None:
     assert call("judge")[0] == 2
     assert "rules" in call("judge", tmp_path / "x.jsonl", "--judge", "gpt")[2]

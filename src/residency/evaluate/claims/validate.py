@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import get_args
 
@@ -90,7 +91,7 @@ def validate_judge(judge: Judge, name: str, file: Path, draws: int = 2000, seed:
         agreement=_figure(estimate(mean_tally(AGREEMENT, agree_N), groups, draws, seed)),
         labels=get_args(Label),
         counts=tuple(map(tuple, counts)),
-        note=kappa.note,
+        note="one label alone: kappa is not defined" if len(set(human)) == 1 else kappa.note,
     )
 
 
@@ -135,4 +136,5 @@ def _faults(pair: Labelled) -> Sequence[str]:
 
 
 def _figure(found: Estimate) -> Figure:
-    return Figure(value=found.value, low=found.low, high=found.high)
+    undefined = found.value is None or isnan(found.value)
+    return Figure(value=None if undefined else found.value, low=found.low, high=found.high)

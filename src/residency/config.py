@@ -153,7 +153,7 @@ class Train(Section):
     augment: Annotated[Augmentation, BeforeValidator(_name_augmentation)] = "grey"
     """ultrasound (docs/augmentation.md), grey (brightness alone: pictures of any kind), none; true is grey."""
     location_spread: Annotated[float, Field(ge=0)] = 0.0
-    """Standard deviation, in location tokens, over which the target of a box's or outline's token is spread; 0: none."""
+    """Standard deviation, in location tokens, over which a place's target is spread (boxes, outlines); 0: none."""
     cache_features: Literal["auto"] | bool = "auto"
     """What a frozen tower sees is computed once and kept in the run's folder until training ends (`augment: none`)."""
     contrastive: Contrastive | None = None

@@ -25,9 +25,9 @@ PATIENCE = 300
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run, beside it `archive`: 24 images that it was not trained on, answered image by image."""
+    """A trained run, beside it `archive`: 60 images that it was not trained on, answered image by image."""
     folder = build_bench(tmp_path_factory.mktemp("ray"), images=12)
-    samples = disc_samples(folder / "archived", 24)
+    samples = disc_samples(folder / "archived", 60)
     write_dataset(Dataset(folder / "archive", samples, QUESTIONNAIRE, None))
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe |= {"predict": {"batch_images": 1}, "out": str(folder)}
@@ -75,9 +75,9 @@ def call(*arguments: object) -> None:
 
 
 def answers(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """Return what was said to each of the 48 samples, and the candidates' likelihoods to three decimals."""
+    """Return what was said to each of the 120 samples, and the candidates' likelihoods to three decimals."""
     lines = [json.loads(line) for line in (folder / "test.own.jsonl").read_text().splitlines()]
-    assert len(lines) == 48
+    assert len(lines) == 120
     return {
         line["id"]: (line["prediction"], [f"{name}: {score:.3f}" for name, score in line["candidates"].items()])
         for line in lines
@@ -100,29 +100,53 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def ask_meanwhile(run: Path, out: Path, strike: Callable[[], bool]) -> None:
-    """Ask the archive; as soon as the first answer is there, strike until something was hit."""
+def test_a_worker_on_this_machine_answers_as_one_process_does(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    asked = ("predict", run, "--data", run.parent / "archive", "--as", "own", "--out", tmp_path)
+    call(*asked, "--engine", "ray", "--workers", "1")
+    assert answers(tmp_path) == answers(run.parent / "local")
+    assert not workers()  # the cluster went with the command
+
+
+def test_without_ray_the_install_line_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    arguments = ["predict", run, "--as", "own", "--out", tmp_path / "out", "--engine", "ray"]
+    monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "pip install 'residency[ray]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def ask_meanwhile(run: Path, out: Path, strike: Callable[[list[psutil.Process]], bool]) -> None:
+    """Ask the archive; as soon as the first answer is there, strike (given the workers) until something was hit."""
     part, struck = out / "test.own.jsonl.part", list[bool]()
 
     def wait() -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and not struck:
-            if part.is_file() and part.stat().st_size and strike():
+            found = workers()
+            if part.is_file() and part.stat().st_size and strike(found):
                 struck.append(part.is_file())
-            time.sleep(0.01)
+            time.sleep(0.005)
 
-    striker = threading.Thread(target=wait)
+    striker = threading.Thread(target=wait, daemon=True)
     striker.start()
     ask_ray(run, out)
-    striker.join()
     assert struck == [True]  # there was something left to answer
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(run: Path, cluster: Any, tmp_path: Path) -> None:
     killed = list[int]()
 
-    def kill() -> bool:
-        for process in workers()[:1]:
+    def kill(found: list[psutil.Process]) -> bool:
+        for process in found[:1]:
             os.kill(process.pid, signal.SIGKILL)
             killed.append(process.pid)
         return bool(killed)
@@ -134,7 +158,7 @@ def test_a_killed_worker_loses_nothing(run: Path, cluster: Any, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_lost_node_loses_nothing(run: Path, cluster: Any, tmp_path: Path) -> None:
-    def lose() -> bool:
+    def lose(_: list[psutil.Process]) -> bool:
         for node in list(cluster.worker_nodes):
             cluster.remove_node(node, allow_graceful=False)
         return True

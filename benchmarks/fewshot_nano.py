@@ -10,10 +10,11 @@ from typing import Any
 
 from fewshot_bench import Bench, Made
 from fewshot_data import Draw, write_draw
-from residency.config import Recipe, load_recipe
+from residency.config import Recipe
 from residency.data.batches import ImageBatches
 from residency.exam import predict_run
 from residency.files import read_lines
+from residency.recipe import load_recipe
 from residency.selftrain import self_train
 from residency.train import train_run
 from residency.types import Mode, Prediction, Sample

@@ -7,8 +7,8 @@ from fewshot_data import Draw
 from fewshot_nano import ABLATIONS, CLOSED, NANO, recipe_of, tune_nano
 from fewshot_outline import outline_heads
 from fewshot_rivals import RIVALS
-from residency.config import dump_recipe
 from residency.files import sha256_text
+from residency.recipe import dump_recipe
 
 TITLES = {
     "tuned": "nano, tuned with the shipped recipe",

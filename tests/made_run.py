@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from residency.config import Recipe, dump_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset, write_dataset
 from residency.files import sha256_text, write_json, write_lines, write_text
 from residency.questionnaire import load_questionnaire, render_answer
+from residency.recipe import dump_recipe
 from residency.types import Answer, Fold, Prediction, Quantity, Question, Sample, Splits
 
 ACCURACY = {"own": 0.8, "base": 0.3, "blind": 0.4, "shuffled": 0.4, "mute": 0.2, "probe": 0.65, "knn": 0.55}

@@ -20,11 +20,11 @@ import yaml
 from PIL import Image
 
 from residency.cli import main
-from residency.config import load_recipe
 from residency.data.dataset import Dataset, hash_dataset, load_dataset, write_dataset
 from residency.errors import UserError
 from residency.files import write_json, write_lines
 from residency.folder import check_folder, claim_folder, run_folders
+from residency.recipe import load_recipe
 from residency.types import Fold, Prediction, Splits
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from residency.config import dump_recipe, known_keys, load_recipe
 from residency.demo import TRAIN, TUNE
 from residency.errors import UserError
 from residency.questionnaire import dump_questionnaire, load_questionnaire, read_questionnaire
+from residency.recipe import dump_recipe, known_keys, load_recipe
 
 ROOT = Path(__file__).parent.parent
 QUESTIONNAIRES = sorted((ROOT / "recipes").glob("*.questionnaire.yaml"))

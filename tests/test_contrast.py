@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from residency.config import Contrastive, Lora, Recipe, Train, Tune, load_recipe
+from residency.config import Contrastive, Lora, Recipe, Train, Tune
 from residency.contrast import Contrast, ContrastiveHeads, Views, find_contrast_faults, match_facts
 from residency.data.facts import Facts
 from residency.errors import CheckFailed
@@ -19,6 +19,7 @@ from residency.folder import last_checkpoint
 from residency.losses import class_loss, match_loss, region_scores
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.registry import Opened, open_model
+from residency.recipe import load_recipe
 from residency.train import train_run
 from residency.types import Sample
 from tests.contract.tiny import BUILDERS, draw_discs

@@ -16,12 +16,13 @@ from transformers import AutoModelForImageTextToText, LlavaForConditionalGenerat
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from residency.cli import main
-from residency.config import Recipe, dump_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset, hash_dataset, write_dataset
 from residency.export.write import VIDEO
 from residency.material import select_samples
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.registry import Opened, open_model, open_run
+from residency.recipe import dump_recipe
 from residency.types import Sample
 from tests.contract.tiny import BUILDERS
 from tests.contract.tiny_causal import CAUSAL_BUILDERS

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from residency.cli import main
-from residency.config import Lora, Recipe, Tune, known_keys, load_recipe
+from residency.config import Lora, Recipe, Tune
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss
@@ -26,6 +26,7 @@ from residency.models.adapt import apply_plan, attach_adapter, plan_tuning
 from residency.models.family import Batch
 from residency.models.registry import Opened, open_model, open_run
 from residency.preflight import run_preflight
+from residency.recipe import known_keys, load_recipe
 from residency.trainer import RunTrainer
 from residency.types import Fold, Sample, Splits
 from tests.contract.tiny import BUILDERS

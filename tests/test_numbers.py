@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from residency.config import Recipe, load_recipe
+from residency.config import Recipe
 from residency.data.dataset import load_dataset
 from residency.data.ingest import ingest
 from residency.errors import CheckFailed
@@ -17,6 +17,7 @@ from residency.evaluate.examine import evaluate_run
 from residency.evaluate.records import Examination
 from residency.exam import examine_fold
 from residency.folder import run_folders
+from residency.recipe import load_recipe
 from residency.report.page import write_report
 from residency.types import Quantity
 from tests.contract.tiny import build_tiny_nano

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from transformers import BitsAndBytesConfig, LlavaForConditionalGeneration
 
-from residency.config import load_recipe
 from residency.data.dataset import load_dataset
+from residency.recipe import load_recipe
 from tests.contract.tiny_causal import build_tiny_llava
 from tests.documents import ROOT
 from tests.run_command import run_residency

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from residency.config import load_recipe
 from residency.data.ingest import ingest
 from residency.evaluate.examine import evaluate_run
 from residency.exam import examine_fold
 from residency.losses import caption_loss
 from residency.models.registry import open_model
+from residency.recipe import load_recipe
 from residency.report.page import write_report
 from tests.contract.tiny import build_tiny_florence2, draw_discs
 

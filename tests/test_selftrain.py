@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from residency.config import Recipe, SelfTraining, load_recipe
+from residency.config import Recipe, SelfTraining
 from residency.data.batches import ImageBatches
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.data.ingest import ingest
@@ -20,6 +20,7 @@ from residency.errors import UserError
 from residency.exam import examine_fold
 from residency.material import Material, gather_material
 from residency.pseudo import PseudoAnswer, ask_images, draw_view, select_answers
+from residency.recipe import load_recipe
 from residency.selftrain import SelfTrained, self_train
 from residency.types import Prediction, Sample
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from residency.cli import main
-from residency.config import load_recipe
 from residency.data.dataset import load_dataset
 from residency.errors import UserError
+from residency.recipe import load_recipe
 from residency.sweep import name_combination, read_grid, run_sweep
 from tests.discs import build_bench
 

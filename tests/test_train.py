@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from residency.config import load_recipe
 from residency.data.dataset import load_dataset, write_dataset
 from residency.evaluate.examine import evaluate_run
 from residency.exam import examine_fold
 from residency.files import write_lines
 from residency.folder import run_folders
+from residency.recipe import load_recipe
 from residency.report.page import write_report
 from residency.types import Sample, Splits
 from tests.discs import build_bench

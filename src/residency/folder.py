@@ -8,11 +8,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from residency.config import Recipe, dump_recipe
+from residency.config import Recipe
 from residency.data.dataset import hash_dataset, load_dataset
 from residency.errors import UserError
 from residency.files import write_text
 from residency.processes import is_first
+from residency.recipe import dump_recipe
 
 LOCK = ".lock"
 

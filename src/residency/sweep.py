@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from residency.config import Recipe, dump_recipe, load_recipe
+from residency.config import Recipe
 from residency.data.dataset import hash_dataset, load_dataset
 from residency.errors import UserError
 from residency.files import sha256_text, write_json, write_text
 from residency.folder import check_folder, holding, is_trained
+from residency.recipe import dump_recipe, load_recipe
 from residency.train import train_run
 from residency.types import Record
 

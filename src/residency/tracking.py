@@ -14,8 +14,9 @@ from typing import Any, Protocol, cast
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from residency.config import Recipe, TrackerName, dump_recipe
+from residency.config import Recipe, TrackerName
 from residency.errors import MissingExtra
+from residency.recipe import dump_recipe
 
 NEEDS: Mapping[TrackerName, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),

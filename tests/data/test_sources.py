@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from residency.config import load_recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.errors import CheckFailed
 from residency.material import gather_material
+from residency.recipe import load_recipe
 from residency.ultrasound.outline import measure_circumference, read_points
 from tests.data.make import draw_image
 from tests.documents import ROOT

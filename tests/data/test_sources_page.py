@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from residency.config import load_recipe
 from residency.data.dataset import load_dataset
 from residency.data.sources.formats import FORMATS
+from residency.recipe import load_recipe
 from tests.data.layouts import write_layouts
 from tests.documents import ROOT, commands_of
 from tests.run_command import run_residency

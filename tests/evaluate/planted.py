@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from residency.config import Recipe, dump_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset, write_dataset
 from residency.files import sha256_text, write_lines, write_text
+from residency.recipe import dump_recipe
 from residency.types import Fold, Option, Prediction, Question, Questionnaire, Sample, Splits
 
 NAMES = ("abdomen", "femur", "head", "thorax")

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from residency.config import Recipe, dump_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset, write_dataset
 from residency.evaluate.curve import fit_power, images_for, predict_error
 from residency.files import write_lines, write_text
+from residency.recipe import dump_recipe
 from residency.types import Fold, Prediction, Questionnaire, Sample, Splits
 from tests.evaluate.conftest import Call
 from tests.evaluate.planted import NAMES, QUESTION

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from residency.config import Lora, Recipe, SoftPrompt, Train, Tune, load_recipe
+from residency.config import Lora, Recipe, SoftPrompt, Train, Tune
 from residency.errors import MissingExtra, UserError
 from residency.losses import caption_loss
 from residency.material import Material
@@ -17,6 +17,7 @@ from residency.models.family import ModelSpec
 from residency.models.llava import Llava
 from residency.models.patterns import trained_modules
 from residency.models.registry import Opened, open_model
+from residency.recipe import load_recipe
 from residency.train import RunTrainer
 from tests.contract.tiny import BUILDERS, draw_discs
 from tests.contract.tiny_causal import CAUSAL_BUILDERS

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from residency import NOT_FOR_DIAGNOSIS
-from residency.config import dump_recipe, load_recipe
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.errors import UserError
 from residency.evaluate.examine import evaluate_run, load_examination
 from residency.files import read_lines, write_lines, write_text
+from residency.recipe import dump_recipe, load_recipe
 from residency.report.card import write_card
 from residency.report.caution import gather_cautions
 from residency.report.page import write_report

@@ -19,9 +19,9 @@ def train(
 
     The same command goes on with a run that was cut off. Ctrl-C ends with a checkpoint.
     """
-    from residency.config import load_recipe
     from residency.exam import examine_fold
     from residency.folder import run_folders
+    from residency.recipe import load_recipe
 
     asked = load_recipe(recipe, overrides or [])
     done = f"residency evaluate {asked.out / asked.name}"

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from residency.config import Recipe, load_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset
 from residency.errors import UserError
 from residency.evaluate.read import check_ids, find_dataset, hash_evidence, run_folders
 from residency.evaluate.records import Hashes, Warned
 from residency.files import read_lines
+from residency.recipe import load_recipe
 from residency.types import SPLITS, Prediction, Record, Sample, SplitName
 
 Decided = Literal["win", "tie", "loss"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from residency import __version__
-from residency.config import Recipe, load_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.data.take import learned_samples
 from residency.errors import CheckFailed, UserError
@@ -15,6 +15,7 @@ from residency.evaluate.floors import predict_majority
 from residency.evaluate.measure import METRIC_VERSION
 from residency.evaluate.records import Hashes
 from residency.files import read_lines, sha256_file, sha256_text
+from residency.recipe import load_recipe
 from residency.types import MODES, SPLITS, Floor, Prediction, Problem, Sample, Source, SplitName
 
 OTHERS: tuple[str, ...] = ("majority", "base", "blind", "shuffled", "mute", "probe", "knn")

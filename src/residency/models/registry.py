@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file
 
-from residency.config import Recipe, Speed, Tune, load_recipe
+from residency.config import Recipe, Speed, Tune
 from residency.errors import UserError
 from residency.models.adapt import attach_adapter
 from residency.models.chat import read_chat
@@ -24,6 +24,7 @@ from residency.models.llava import Llava, LlavaNext
 from residency.models.names import KNOWN, SHORT_NAMES, find_twin
 from residency.models.nano.family import Nano
 from residency.models.paligemma import PaliGemma
+from residency.recipe import load_recipe
 
 FAMILIES: dict[str, Family] = {
     "Florence2ForConditionalGeneration": Florence2(),

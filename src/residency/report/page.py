@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from residency import NOT_FOR_DIAGNOSIS
-from residency.config import Recipe, load_recipe
+from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
 from residency.errors import UserError
 from residency.evaluate.abstain import Abstention
@@ -18,6 +18,7 @@ from residency.evaluate.examine import load_examination
 from residency.evaluate.read import run_folders
 from residency.evaluate.records import Examination, Mark
 from residency.files import read_json, read_lines, sha256_file, write_text
+from residency.recipe import load_recipe
 from residency.report.caution import gather_cautions
 from residency.report.certainty import draw_differences, draw_reliability, draw_subgroups
 from residency.report.figures import draw_curves

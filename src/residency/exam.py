@@ -149,10 +149,10 @@ def predict_run(
     """
     join_processes()
     recipe = read_run(run)
+    opened = open_run(run)[1] if engine == "local" or floors else None
     folder = out or _default_folder(recipe, run, data)
     with holding(folder):
         exam = _set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
-        opened = open_run(run)[1] if engine == "local" or floors else None
         with ray_engine(str(run), workers) if opened is None or engine == "ray" else local_engine(opened) as answer:
             files, made, not_run = _answer_modes(answer, exam, modes, folder)
         if floors and opened is not None:

@@ -343,7 +343,7 @@ def test_folders_and_files_without_permission(open_folder: Path, call: Call) -> 
     sheet.chmod(0)
     closed.chmod(0)
     for arguments, words in (
-        (("ingest", "--sheet", sheet, *asked, "--out", open_folder / "d"), ["answers.csv", "permission"]),
+        (("ingest", "--sheet", sheet, *asked, "--out", open_folder / "d"), ["answers.csv", "Permission denied"]),
         (("train", closed / "recipe.yaml"), ["recipe.yaml", "Permission denied"]),
         (("audit", closed), ["closed", "Permission denied"]),
         (("report", closed), ["closed", "Permission denied"]),

@@ -133,9 +133,9 @@ def test_only_a_nano_goes_on(studies: Path, tmp_path: Path) -> None:
 
 
 def test_where_the_field_is_stated_the_age_tells_its_weeks(studies: Path) -> None:
-    told = set()
+    told, rng = set(), np.random.default_rng(1)
     for scene in read_scenes(studies):
-        for prompt, text in short_tasks(scene, whole_view((120.0, 90.0)), np.random.default_rng(1)).items():
+        for prompt, text in short_tasks(scene, whole_view((120.0, 90.0)), rng).items():
             if prompt.startswith("Gestational Age") and "Field" in prompt:
                 days = round(scene.truth["weeks"] * 7)
                 weeks = f"{days // 7} weeks {days % 7} days"

@@ -46,7 +46,7 @@ def trained_modules(parts: Mapping[Part, str], model: nn.Module, entry: str) -> 
             found=torn,
             do="name modules that hold none of these",
         )
-    return [name for one in found for name in _untied_children(modules, one, ())]
+    return [name for one in found for name in _list_copied(modules, one)]
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
@@ -75,6 +75,15 @@ def _choose(children: Sequence[str], step: str) -> Sequence[str]:
         return layers[int(step) :][:1] if -int(step) <= len(layers) else []
     first, last = (int(end) if end else None for end in step.split(":"))
     return layers[first:last]
+
+
+def _list_copied(modules: Mapping[str, nn.Module], name: str) -> Iterator[str]:
+    """Yield what PEFT can copy of a named module: itself, or what is in it where it is a container."""
+    if isinstance(modules[name], nn.ModuleList | nn.ModuleDict):
+        for child, _ in modules[name].named_children():
+            yield from _list_copied(modules, f"{name}.{child}")
+    elif any(True for _ in modules[name].parameters()):
+        yield name
 
 
 def _untied_children(modules: Mapping[str, nn.Module], prefix: str, others: Sequence[str]) -> Iterator[str]:

@@ -70,7 +70,7 @@ def open_still(model: str) -> Opened:
     for module in opened.loaded.core.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        for name in ("dropout", "activation_dropout", "attention_dropout"):
+        for name in ("dropout", "activation_dropout", "attention_dropout", "drop_prob"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
     return opened

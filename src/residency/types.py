@@ -87,13 +87,34 @@ class Outline(Record):
     points: Annotated[tuple[tuple[float, float], ...], Field(min_length=3)]
 
 
+class Neighbour(Record):
+    """An annotated case like the one asked about: its sample's id, group, answer, and cosine `distance` (0: equal).
+
+    A text passage has its place as `id` and no answer.
+    """
+
+    id: str
+    group: str = ""
+    answer: Answer | None = None
+    distance: float | None = None
+
+
+class Context(Record):
+    """What retrieval puts into a prompt before and after the question, and the neighbours it came from."""
+
+    before: str = ""
+    after: str = ""
+    neighbours: tuple[Neighbour, ...] = ()
+
+
 class Sample(Record):
     """One image, one prompt, one expected answer.
 
     `prefix` is the question as asked, `suffix` the expected answer as text (None: unannotated). `answer` and
     `parts` (sub-answers by id, such as `q5.weeks`) are its canonical form. `image` is absolute or relative to the
     folder of `samples.jsonl`. `columns` are further sheet columns that a recipe's prompt template may name.
-    `spacing_mm` is (row, column) in mm a pixel of the original.
+    `spacing_mm` is (row, column) in mm a pixel of the original. `context` is what was retrieved for it (never in a
+    dataset's file).
     """
 
     id: str
@@ -113,6 +134,9 @@ class Sample(Record):
     spacing_mm: tuple[float, float] | None = None
     sha256: str | None = None
     source: Source | None = None
+    context: Context | None = None
+    shots: tuple["Sample", ...] = ()
+    """Solved examples to show before the question (data/shots.py); made for asking, never kept in a dataset."""
 
 
 class Option(Record):
@@ -203,7 +227,7 @@ class Prediction(Record):
     `candidates` maps each offered answer to its log-likelihood in nats over answer tokens and end token, and is
     empty where the answer was generated. `confidence` is in [0, 1]: normalized likelihood over the candidates, or
     the mean token likelihood of generated text. `parsed` is None where the text maps to no canonical answer.
-    `seconds` is this sample's share of its batch.
+    `seconds` is this sample's share of its batch. `neighbours` are the cases that its prompt told of.
     """
 
     id: str
@@ -218,6 +242,7 @@ class Prediction(Record):
     candidates: dict[str, float] = Field(default_factory=dict)
     confidence: float | None = None
     seconds: float = 0.0
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 class Score(Record):

@@ -1,12 +1,36 @@
 """A recipe's prompt template and a sample in, the prompt out; what a sample lacks is an error, never an empty place."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from PIL import Image
 
 from residency.errors import UserError
 from residency.types import Problem, Sample
+
+
+class Wording(Protocol):
+    """How a question is put: what stands before it, and its template."""
+
+    @property
+    def system(self) -> str:
+        """Words before the question that say who answers, and how."""
+
+    @property
+    def prompt(self) -> str:
+        """The question's template."""
+
+
+def word_whole(
+    wording: Wording, sample: Sample, word: Callable[[str], str] = str, say: Callable[[str], str] = str
+) -> str:
+    """Return a prompt as words alone, a line each: the system's, a sample's solved examples, its question.
+
+    `word` puts a question into the family's words, `say` an answer.
+    """
+    solved = [f"{word(render_prompt(wording.prompt, shot))} {say(shot.suffix or '')}" for shot in sample.shots]
+    asked = word(render_prompt(wording.prompt, sample))
+    return "\n".join([*([wording.system] if wording.system else []), *solved, asked])
 
 
 def render_prompt(template: str, sample: Sample) -> str:
@@ -15,7 +39,7 @@ def render_prompt(template: str, sample: Sample) -> str:
     Raises:
         UserError: the template names what the sample lacks, or is no template.
     """
-    fields: dict[str, Any] = {"prefix": sample.prefix, "columns": sample.columns, "attributes": sample.attributes}
+    fields: dict[str, Any] = {"prefix": tell_question(sample), "columns": sample.columns, "attributes": sample.attributes}
     if sample.category:
         fields["category"] = sample.category
     if sample.spacing_mm:
@@ -29,6 +53,11 @@ def render_prompt(template: str, sample: Sample) -> str:
     except (IndexError, ValueError, AttributeError, TypeError) as error:
         fault = str(error)
     raise UserError(f"the prompt `{template}` cannot be filled", found=fault, allowed=prompt_fields([sample]))
+
+
+def tell_question(sample: Sample) -> str:
+    """Return the question as asked, with what was retrieved for it before and after."""
+    return f"{sample.context.before}{sample.prefix}{sample.context.after}" if sample.context else sample.prefix
 
 
 def tell_field(width_mm: float, height_mm: float) -> str:

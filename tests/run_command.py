@@ -6,6 +6,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 from unittest.mock import patch
 
+import pytest
+
 from residency.cli import main
 
 
@@ -15,12 +17,16 @@ class Done(NamedTuple):
     err: str
 
 
+def call_residency(*arguments: object) -> int:
+    """Run the installed command's own entry point with these arguments; return its exit code."""
+    with patch.object(sys, "argv", ["residency", *map(str, arguments)]), pytest.raises(SystemExit) as ended:
+        main()
+    return int(str(ended.value.code or 0))
+
+
 def run_residency(*arguments: object) -> Done:
-    """Run the installed command's own entry point with these arguments."""
+    """Run the command, and return what it told, too."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["residency", *map(str, arguments)]):
-        try:
-            main()
-        except SystemExit as ended:
-            return Done(int(ended.code or 0), out.getvalue(), err.getvalue())
-    return Done(0, out.getvalue(), err.getvalue())
+    with redirect_stdout(out), redirect_stderr(err):
+        code = call_residency(*arguments)
+    return Done(code, out.getvalue(), err.getvalue())

@@ -27,6 +27,7 @@ from residency.folder import check_folder, claim_folder, run_folders
 from residency.recipe import load_recipe
 from residency.types import Fold, Prediction, Splits
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
+from tests.run_command import call_residency
 
 Call = Callable[..., tuple[int, str]]
 NOBODY = 65534
@@ -38,16 +39,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Run the command; return its exit code and what it told on standard error."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code = call_residency(*arguments)
         told = capsys.readouterr()
         assert "Traceback" not in told.err
         return code, told.err

@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaForConditionalGeneration, LlavaProcessor
 
-from residency.cli import main
 from residency.data.dataset import Dataset, write_dataset
 from tests.discs import QUESTIONNAIRE, cut_groups, disc_samples
 from tests.documents import ROOT
+from tests.run_command import call_residency
 
 LAST = "/backbone/layernorm/Add_1_output_0"
 """Where the ONNX graph gives DINOv2's features, behind its last norm."""
@@ -96,13 +96,7 @@ def test_the_decoder_says_what_the_published_one_says(folder: Path, wheels: Path
 
 
 @pytest.mark.slow
-def test_it_trains_and_answers_like_any_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
-
+def test_it_trains_and_answers_like_any_model(folder: Path, tmp_path: Path) -> None:
     samples = disc_samples(tmp_path / "images", 12)
     write_dataset(Dataset(tmp_path / "data", samples, QUESTIONNAIRE, cut_groups(samples)))
     recipe: dict[str, Any] = {"name": "dino-smol", "data": str(tmp_path / "data"), "out": str(tmp_path / "runs")}
@@ -110,11 +104,11 @@ def test_it_trains_and_answers_like_any_model(folder: Path, tmp_path: Path, monk
     recipe |= {"train": {"epochs": 8, "batch_size": 8, "questions_per_image": 2, "augment": "none"}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run = tmp_path / "runs" / "dino-smol"
-    call("train", tmp_path / "recipe.yaml", f"model={folder}")
+    assert call_residency("train", tmp_path / "recipe.yaml", f"model={folder}") == 0
     losses = [json.loads(line).get("loss") for line in (run / "metrics.jsonl").read_text().splitlines()]
     learned = [loss for loss in losses if loss is not None]
     assert learned[-1] < 0.5 * learned[0]
-    call("predict", run, "--as", "own", "--out", tmp_path / "again")
+    assert call_residency("predict", run, "--as", "own", "--out", tmp_path / "again") == 0
     own, again = (
         [json.loads(line)["prediction"] for line in (path / "test.own.jsonl").read_text().splitlines()]
         for path in (run / "predictions", tmp_path / "again")

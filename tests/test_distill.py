@@ -1,7 +1,6 @@
 """Distillation through the installed command: the teacher looks once, its features are kept, the tower draws near."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import Dinov2Config, Dinov2Model, ViTImageProcessor
 
-from residency.cli import main
 from residency.models.registry import open_model
 from residency.models.teacher import Teacher, map_features
 from tests.discs import build_bench
+from tests.run_command import call_residency
 
 FULL = {"lora": None, "train": ["vision", "projector", "language"]}
 
@@ -38,20 +37,11 @@ def write_recipe(bench: Path, name: str, **train: object) -> Path:
     return path
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
-def test_the_tower_draws_near_to_a_teacher_that_looks_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_tower_draws_near_to_a_teacher_that_looks_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = build_bench(tmp_path, images=12)
     build_teacher(bench / "teacher")
     distill = {"teacher": str(bench / "teacher"), "weight": 2.0}
-    assert call(monkeypatch, "train", write_recipe(bench, "first", distill=distill)) == 0
+    assert call_residency("train", write_recipe(bench, "first", distill=distill)) == 0
     run = bench / "runs" / "first"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     apart = [line["loss_distill"] for line in lines if "loss_distill" in line]
@@ -65,16 +55,16 @@ def test_the_tower_draws_near_to_a_teacher_that_looks_once(
     assert {tuple(load_file(path)["features"].shape) for path in kept} == {(48, 2, 2)}
     assert not [name for name in load_file(run / "adapter" / "adapter_model.safetensors") if "distill" in name]
     made = [path.stat().st_mtime_ns for path in kept]
-    assert call(monkeypatch, "train", write_recipe(bench, "second", distill=distill, augment="grey", epochs=1)) == 0
+    assert call_residency("train", write_recipe(bench, "second", distill=distill, augment="grey", epochs=1)) == 0
     assert sorted((bench / "runs" / "teacher").rglob("*.safetensors")) == kept
     assert [path.stat().st_mtime_ns for path in kept] == made
     capsys.readouterr()
     wrong = write_recipe(bench, "third", distill=distill | {"teacher": str(bench / "data")}, augment="ultrasound")
-    assert call(monkeypatch, "train", wrong, "tune.train=[projector]") == 2
+    assert call_residency("train", wrong, "tune.train=[projector]") == 2
     told = capsys.readouterr().err
     assert "nothing of the tower trains" in told
     assert "ultrasound moves what the teacher saw" in told
-    assert call(monkeypatch, "train", wrong, "train.augment=none") == 2
+    assert call_residency("train", wrong, "train.augment=none") == 2
     assert "cannot be read" in capsys.readouterr().err
 
 

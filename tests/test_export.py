@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 from transformers.video_processing_utils import BaseVideoProcessor
 
-from residency.cli import main
 from residency.config import Recipe
 from residency.data.dataset import Dataset, hash_dataset, write_dataset
 from residency.export.write import VIDEO
@@ -28,9 +26,8 @@ from tests.contract.tiny import BUILDERS
 from tests.contract.tiny_causal import CAUSAL_BUILDERS
 from tests.contract.tiny_chat import CHAT_BUILDERS
 from tests.discs import QUESTIONNAIRE, cut_groups, disc_samples
-from tests.run_command import run_residency
+from tests.run_command import call_residency, run_residency
 
-Call = Callable[..., int]
 ALL = BUILDERS | CAUSAL_BUILDERS | CHAT_BUILDERS
 PLAIN = ("florence2", "llava", "llava_next", "paligemma", "gemma3", "idefics3")
 """Families whose AutoProcessor asks for no torchvision, which this environment has not."""
@@ -76,17 +73,6 @@ def nano(bench: Path) -> Path:
     return run
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Call:
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(str(ended.value.code or 0))
-
-    return run
-
-
 def _rehash(samples: tuple[Sample, ...]) -> list[Sample]:
     from residency.files import sha256_file
 
@@ -124,12 +110,12 @@ def ask(opened: Opened, samples: list[Sample]) -> list[str]:
 
 
 def test_transformers_alone_reads_every_family_and_answers_as_the_run(
-    bench: Path, nano: Path, call: Call, capsys: pytest.CaptureFixture[str]
+    bench: Path, nano: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected, folders, readers, image = [], [], [], ""
     for name in PLAIN:
         run = make_tuned(bench, name)
-        assert call("export", run, "--most", 4) == 0
+        assert call_residency("export", run, "--most", 4) == 0
         told = capsys.readouterr().out
         assert "4 of 4 answers are the run's own" in told
         recipe, opened = open_run(run)
@@ -156,7 +142,7 @@ def _data(recipe: Recipe) -> list[Sample]:
     return select_samples(recipe, dataset, dataset.split("val", 0))
 
 
-def test_nano_says_how_it_loads(bench: Path, nano: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nano_says_how_it_loads(bench: Path, nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = (bench / "nano model" / "README.md").read_text()
     assert "not for diagnosis" in card
     assert "pip install residency" in card
@@ -170,21 +156,21 @@ def test_nano_says_how_it_loads(bench: Path, nano: Path, call: Call, capsys: pyt
     asked = re.search(r"prompt = (.*)", code)
     assert asked
     assert said == ask(opened, [one for one in samples if one.image == image and one.prefix in asked[1]])
-    assert call("export", make_tuned(bench, "nano", train=["projector"], quantize="nf4"), "--floor", 0) == 0
+    assert call_residency("export", make_tuned(bench, "nano", train=["projector"], quantize="nf4"), "--floor", 0) == 0
     assert "quantized again" in capsys.readouterr().out
 
 
 def test_a_run_on_4_bits_is_merged_into_16_and_what_differs_is_told(
-    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
+    bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_tuned(bench, "llava", quantize="nf4", weights="bf16")
-    assert call("export", run, "--floor", 1) == 1
+    assert call_residency("export", run, "--floor", 1) == 1
     told = capsys.readouterr().err
     assert "check failed: answers-agree" in told
     assert "the run itself `" in told
     assert not (run / "export").exists()
     assert not list(run.glob(".export*"))
-    assert call("export", run, "--floor", 0) == 0
+    assert call_residency("export", run, "--floor", 0) == 0
     told = capsys.readouterr().out
     assert re.search(r"bfloat16: \d of 4 answers are the run's own", told)
     assert re.search(r"nf4 \(language\), quantized again: \d of 4 answers", told)
@@ -200,11 +186,9 @@ def test_a_run_on_4_bits_is_merged_into_16_and_what_differs_is_told(
 
 
 @pytest.mark.parametrize(("name", "file"), [("qwen2.5-vl", VIDEO[0]), ("qwen3-vl", VIDEO[1])])
-def test_a_processor_with_a_video_part_gets_its_settings(
-    bench: Path, call: Call, name: str, file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_processor_with_a_video_part_gets_its_settings(bench: Path, name: str, file: str) -> None:
     run = make_tuned(bench, name)
-    assert call("export", run, "--dtype", "bf16", "--floor", 0) == 0
+    assert call_residency("export", run, "--dtype", "bf16", "--floor", 0) == 0
     kept = run / "export" / file
     assert kept.read_bytes() == (bench / "models" / name / file).read_bytes()
     settings, _ = BaseVideoProcessor.get_video_processor_dict(str(run / "export"))
@@ -213,28 +197,26 @@ def test_a_processor_with_a_video_part_gets_its_settings(
     assert "torchvision" in (run / "export" / "README.md").read_text()
 
 
-def test_calls_that_cannot_be_met_say_what_to_do(bench: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calls_that_cannot_be_met_say_what_to_do(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soft = make_tuned(bench, "llava_next", lora=None, train=[], soft_prompt={"tokens": 2})
-    assert call("export", soft) == 2
+    assert call_residency("export", soft) == 2
     assert "nothing can be merged" in capsys.readouterr().err
     run = make_tuned(bench, "llava")
-    assert call("export", run, "--out", bench / "data") == 2
+    assert call_residency("export", run, "--out", bench / "data") == 2
     assert "exists already" in capsys.readouterr().err
     (bench / "runs" / "folded" / "fold-0").mkdir(parents=True)
-    assert call("export", bench / "runs" / "folded") == 2
+    assert call_residency("export", bench / "runs" / "folded") == 2
     assert "fold-0" in capsys.readouterr().err
-    assert call("export", run, "--out", bench / "once") == 0
-    assert call("export", run, "--out", bench / "once", "--replace") == 0
+    assert call_residency("export", run, "--out", bench / "once") == 0
+    assert call_residency("export", run, "--out", bench / "once", "--replace") == 0
     assert sorted((bench / "once").iterdir())
 
 
-def test_questions_asked_together_are_shown_and_compared_so(
-    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_questions_asked_together_are_shown_and_compared_so(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_tuned(bench, "florence2")
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"ask": "together"}))
-    assert call("export", run, "--out", bench / "together") == 0
+    assert call_residency("export", run, "--out", bench / "together") == 0
     card = (bench / "together" / "README.md").read_text()
     assert all(question.wording in card for question in QUESTIONNAIRE.questions)
     assert json.loads((bench / "together" / "generation_config.json").read_text())["max_new_tokens"] == 2 * 8

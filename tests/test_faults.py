@@ -34,6 +34,7 @@ from tests.contract.tiny_causal import CAUSAL_BUILDERS
 from tests.contract.tiny_chat import CHAT_BUILDERS
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
 from tests.documents import ROOT
+from tests.run_command import call_residency
 
 ALL_BUILDERS = BUILDERS | CAUSAL_BUILDERS | CHAT_BUILDERS
 FEW = ("llava", "nano", "smolvlm")
@@ -70,14 +71,11 @@ def hold_less(path: Path) -> None:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Run the command; return its exit code and what it told on standard error."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), capsys.readouterr().err
+        return call_residency(*arguments), capsys.readouterr().err
 
     return run
 

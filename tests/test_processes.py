@@ -18,6 +18,7 @@ from residency.data.batches import ImageBatches, ProcessShare
 from residency.errors import UserError
 from residency.folder import holding
 from tests.discs import build_bench, disc_samples
+from tests.run_command import call_residency
 
 PATIENCE = 300
 """Seconds to wait for a step: seconds on a free core, minutes beside other work."""
@@ -51,10 +52,7 @@ def alone(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(*arguments: object) -> None:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        main()
-    assert ended.value.code == 0
+    assert call_residency(*arguments) == 0
 
 
 def launch(*arguments: object, launcher: Sequence[str] = LAUNCHED) -> "subprocess.CompletedProcess[str]":

@@ -17,6 +17,7 @@ import yaml
 from residency.cli import main
 from residency.data.dataset import Dataset, write_dataset
 from tests.discs import QUESTIONNAIRE, build_bench, disc_samples
+from tests.run_command import call_residency
 
 ray = pytest.importorskip("ray")
 STORE_BYTES = 80 * 2**20
@@ -68,10 +69,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def call(*arguments: object) -> None:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        main()
-    assert ended.value.code == 0
+    assert call_residency(*arguments) == 0
 
 
 def answers(folder: Path) -> dict[str, tuple[str, list[str]]]:

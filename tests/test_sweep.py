@@ -1,21 +1,17 @@
 """`residency sweep` on real files: combinations compared on validation alone, gone on with, nothing trained twice."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from residency.cli import main
 from residency.data.dataset import load_dataset
 from residency.errors import UserError
 from residency.recipe import load_recipe
 from residency.sweep import name_combination, read_grid, run_sweep
 from tests.discs import build_bench
-
-Call = Callable[..., int]
+from tests.run_command import call_residency
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +28,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Call:
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(str(ended.value.code or 0))
-
-    return run
-
-
 def test_combinations_are_compared_on_validation_and_the_best_is_named(
-    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
+    bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = bench / "recipe.yaml"
-    assert call("train", recipe) == 1  # it would examine the test split, whose images are gone
+    assert call_residency("train", recipe) == 1  # it would examine the test split, whose images are gone
     asked = ("sweep", recipe, "lr=1e-5,3e-3", "train.questions_per_image=1,2")
-    assert call(*asked) == 0
+    assert call_residency(*asked) == 0
     told = capsys.readouterr()
     found = json.loads((bench / "runs" / "discs-sweep" / "sweep.json").read_text())
     scores = [one["score"] for one in found["combinations"]]
@@ -66,7 +51,7 @@ def test_combinations_are_compared_on_validation_and_the_best_is_named(
     assert not list((bench / "runs").rglob("predictions"))
 
     written = {path: path.stat().st_mtime_ns for path in (bench / "runs").rglob("adapter/*")}
-    assert call(*asked, "--json") == 0
+    assert call_residency(*asked, "--json") == 0
     again = capsys.readouterr()
     assert json.loads(again.out)["combinations"] == found["combinations"]
     assert again.err.count("trained already") == 4
@@ -74,23 +59,23 @@ def test_combinations_are_compared_on_validation_and_the_best_is_named(
 
 
 def test_one_that_cannot_be_trained_stands_in_the_table_and_the_others_go_on(
-    bench: Path, call: Call, capsys: pytest.CaptureFixture[str]
+    bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("sweep", bench / "recipe.yaml", "name=parts", "tune.train=[projektor],[projector]")
-    assert call(*asked) == 0
+    assert call_residency(*asked) == 0
     told = capsys.readouterr()
     best, failed = json.loads((bench / "runs" / "parts-sweep" / "sweep.json").read_text())["combinations"]
     assert best["settings"] == {"tune.train": ["projector"]}
     assert failed["score"] is None
     assert "projektor matches no module" in failed["error"]
     assert "not trained" in told.out
-    assert call("sweep", bench / "recipe.yaml", "name=none", "tune.train=[projektor],[tower]") == 1
+    assert call_residency("sweep", bench / "recipe.yaml", "name=none", "tune.train=[projektor],[tower]") == 1
     told = capsys.readouterr()
     assert "projektor matches no module" in told.err
     assert "tower matches no module" in told.err
 
 
-def test_a_training_that_was_cut_off_is_gone_on_with(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_that_was_cut_off_is_gone_on_with(bench: Path) -> None:
     settings = ["name=cut", "train.seed=1,2"]
 
     def stop_second(line: str) -> None:
@@ -107,18 +92,18 @@ def test_a_training_that_was_cut_off_is_gone_on_with(bench: Path, capsys: pytest
     assert (whole.left, len(whole.combinations)) == (0, 2)
 
 
-def test_wrong_calls_are_told_together(bench: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("sweep", bench / "recipe.yaml", "lr", "fold=0,1", "rank=8,16", "tune.lora.rank=4") == 2
+def test_wrong_calls_are_told_together(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_residency("sweep", bench / "recipe.yaml", "lr", "fold=0,1", "rank=8,16", "tune.lora.rank=4") == 2
     told = capsys.readouterr().err
     for words in ("`lr` is not key=value", "`fold` cannot vary", "`tune.lora.rank` is named twice"):
         assert words in told
-    assert call("sweep", bench / "recipe.yaml", "lr=1e-4") == 2
+    assert call_residency("sweep", bench / "recipe.yaml", "lr=1e-4") == 2
     assert "nothing to compare" in capsys.readouterr().err
-    assert call("sweep", bench / "recipe.yaml", "train.epoch=1,2") == 2
+    assert call_residency("sweep", bench / "recipe.yaml", "train.epoch=1,2") == 2
     assert "nearest: train.epochs" in capsys.readouterr().err
-    assert call("sweep", bench / "recipe.yaml", "lr=1e-4,0.0001") == 2
+    assert call_residency("sweep", bench / "recipe.yaml", "lr=1e-4,0.0001") == 2
     assert "the same recipe" in capsys.readouterr().err
-    assert call("sweep", bench / "recipe.yaml", "fold=all", "lr=1e-4,3e-4") == 2
+    assert call_residency("sweep", bench / "recipe.yaml", "fold=all", "lr=1e-4,3e-4") == 2
     assert "within one fold" in capsys.readouterr().err
 
 

@@ -1,17 +1,16 @@
 """All questions at once: the notation and what breaks it; a run that learns, answers and is examined so."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from residency.cli import main
 from residency.data.together import compose_samples, parse_together, render_together
 from residency.errors import UserError
 from residency.types import Sample
 from tests.discs import QUESTIONNAIRE, build_bench, disc_samples
+from tests.run_command import call_residency
 
 ANSWERS = {"q1": "femur 32 mm, skull", "q2": "a: b; c | d\nq1: no", "q10": "back\\slash\\n"}
 
@@ -68,15 +67,7 @@ def test_a_muted_question_is_answered_under_the_id_of_what_was_asked(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["nano", "llava"])
-def test_a_run_learns_and_answers_all_questions_at_once(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
-
+def test_a_run_learns_and_answers_all_questions_at_once(name: str, tmp_path: Path) -> None:
     from tests.contract.tiny_causal import build_tiny_llava
 
     recipe = build_bench(tmp_path, images=12) / "recipe.yaml"
@@ -86,7 +77,7 @@ def test_a_run_learns_and_answers_all_questions_at_once(
     named |= {"predict": {"max_new_tokens": 24}}
     named["train"] |= {"epochs": 20, "learning_rate": 3e-3, "balance": "none"}
     recipe.write_text(yaml.safe_dump(named))
-    call("train", recipe)
+    assert call_residency("train", recipe) == 0
     run = tmp_path / "runs" / "discs"
     preflight = json.loads((run / "preflight.json").read_text())
     assert all(check["passed"] for check in preflight["checks"])
@@ -102,7 +93,7 @@ def test_a_run_learns_and_answers_all_questions_at_once(
     assert {len(prompts) for prompts in by_image.values()} == {1}  # one prompt an image
     base = [json.loads(line) for line in (run / "predictions" / "test.base.jsonl").read_text().splitlines()]
     assert all(line["candidates"] for line in base)  # never taught the notation, it is asked each question alone
-    call("evaluate", run)
-    call("predict", run, "--as", "own", "--out", tmp_path / "again")
+    assert call_residency("evaluate", run) == 0
+    assert call_residency("predict", run, "--as", "own", "--out", tmp_path / "again") == 0
     again = (tmp_path / "again" / "test.own.jsonl").read_text().splitlines()
     assert [json.loads(line)["prediction"] for line in again] == [line["prediction"] for line in lines]

@@ -61,6 +61,7 @@ class RunTrainer(Trainer):
         opened.loaded.kept = self.distill or opened.loaded.kept
         self.beside = [part for part in (self.contrast, self.distill) if part]
         self.latest: dict[str, torch.Tensor] = {}
+        self.locations = find_locations(opened.loaded.processor.tokenizer) if recipe.train.location_spread else range(0)
         super().__init__(
             model=opened.loaded.model,
             args=training_arguments(recipe, run, validates=bool(material.val)),
@@ -164,7 +165,7 @@ class RunTrainer(Trainer):
             logits_BTV = output.logits_BTV
         if not (spread := self.recipe.train.location_spread):
             return caption_loss(logits_BTV, labels_BT)
-        return spread_loss(logits_BTV, labels_BT, find_locations(self.opened.loaded.processor.tokenizer), spread)
+        return spread_loss(logits_BTV, labels_BT, self.locations, spread)
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
         """Log each part of the training loss by name, too."""

@@ -2,17 +2,16 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from residency.cli import main
 from residency.data.dataset import Dataset, write_dataset
 from residency.types import Question
 from tests.contract.tiny_causal import CAUSAL_BUILDERS
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
+from tests.run_command import call_residency
 
 PLACE = Question(id="place", type="text", wording="detect disc")
 
@@ -36,13 +35,7 @@ def write_places(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["llava_next", "paligemma"])
-def test_a_run_trains_is_examined_and_answers_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
-
+def test_a_run_trains_is_examined_and_answers_again(name: str, tmp_path: Path) -> None:
     recipe = build_bench(tmp_path, images=12) / "recipe.yaml"
     write_places(tmp_path)
     CAUSAL_BUILDERS[name](tmp_path / name)
@@ -52,7 +45,7 @@ def test_a_run_trains_is_examined_and_answers_again(name: str, tmp_path: Path, m
     named["train"] |= {"epochs": 6, "learning_rate": 5e-3}
     recipe.write_text(yaml.safe_dump(named))
     run = tmp_path / "runs" / name
-    call("train", recipe)
+    assert call_residency("train", recipe) == 0
     preflight = json.loads((run / "preflight.json").read_text())
     assert {check["name"]: check["passed"] for check in preflight["checks"]} == dict.fromkeys(
         [check["name"] for check in preflight["checks"]], True
@@ -65,8 +58,8 @@ def test_a_run_trains_is_examined_and_answers_again(name: str, tmp_path: Path, m
         places = [text for id, text, _ in answered if id.endswith("-place")]
         assert any(re.search(r"<loc_\d+>", text) for text in places), places
         assert not any(re.search(r"<loc\d", text) for text in places)
-    call("evaluate", run)
-    call("predict", run, "--as", "own", "--out", tmp_path / "again")
+    assert call_residency("evaluate", run) == 0
+    assert call_residency("predict", run, "--as", "own", "--out", tmp_path / "again") == 0
     assert _answers(tmp_path / "again" / "test.own.jsonl") == answered
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from residency.data.places import Mark
 from residency.data.quantity import plain_text
 from residency.data.sheet import Table, cell_text
-from residency.types import Problem, Questionnaire, Source, SplitName
+from residency.types import Option, Problem, Question, Questionnaire, Source, SplitName
 
 EACH_ASKS = "As each line asks."
 """The wording of a question whose every sample is asked in its own words."""
+YES_OR_NO = Question(id="closed", type="choice", wording=EACH_ASKS, options=(Option(name="yes"), Option(name="no")))
+IN_WORDS = Question(id="open", type="text", wording=EACH_ASKS)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from residency.data.lines import EACH_ASKS, Line, Place, Reading
+from residency.data.lines import IN_WORDS, YES_OR_NO, Line, Place, Reading
 from residency.data.quantity import plain_text
 from residency.data.sources import path_vqa
 from residency.data.sources.boxes import split_of_parts
 from residency.data.sources.packed import columns_of, unpack_rows, unpacked_rows
 from residency.errors import UserError
-from residency.types import Option, Problem, Question, Questionnaire, Source
+from residency.types import Problem, Question, Questionnaire, Source
 
 HOLDS = (
     "datasets of the hub on disk: parquet or save_to_disk, rows of image and question/answer, conversations or caption"
@@ -26,8 +26,8 @@ _ANSWERED = ("answer", "response", "output", "label")
 _TURNS = ("conversations", "messages")
 _CAPTIONS = ("caption", "TEXT", "text", "report")
 QUESTIONS = (
-    Question(id="closed", type="choice", wording=EACH_ASKS, options=(Option(name="yes"), Option(name="no"))),
-    Question(id="open", type="text", wording=EACH_ASKS),
+    YES_OR_NO,
+    IN_WORDS,
     Question(id="caption", type="text", wording=CAPTION),
 )
 

@@ -7,21 +7,18 @@ hash of its bytes. Yes/no answers become a choice, all others text.
 
 from pathlib import Path
 
-from residency.data.lines import EACH_ASKS, Line, Place, Reading
+from residency.data.lines import IN_WORDS, YES_OR_NO, Line, Place, Reading
 from residency.data.quantity import plain_text
 from residency.data.reports import split_of_name
 from residency.data.sources.packed import columns_of, unpack_rows, unpacked_rows
-from residency.types import Option, Problem, Question, Questionnaire, Source
+from residency.types import Problem, Questionnaire, Source
 
 HOLDS = "Path-VQA, as on the hub: data/train-*.parquet with image, question and answer (needs residency[parquet])"
 _COLUMNS = ("image", "question", "answer")
 _QUESTIONS = Questionnaire(
     name="path-vqa",
     title="Questions about pathology images, each in its own words",
-    questions=(
-        Question(id="closed", type="choice", wording=EACH_ASKS, options=(Option(name="yes"), Option(name="no"))),
-        Question(id="open", type="text", wording=EACH_ASKS),
-    ),
+    questions=(YES_OR_NO, IN_WORDS),
 )
 
 

@@ -5,11 +5,11 @@
 
 from pathlib import Path
 
-from residency.data.lines import EACH_ASKS, Line, Place, Reading
+from residency.data.lines import IN_WORDS, YES_OR_NO, Line, Place, Reading
 from residency.data.quantity import plain_text
 from residency.data.sheet import cell_text
 from residency.data.sources.records import lacks, list_json, read_values
-from residency.types import Option, Problem, Question, Questionnaire, Source
+from residency.types import Problem, Questionnaire, Source
 
 HOLDS = "VQA-RAD: `VQA_RAD Dataset Public.json` and images/"
 _OWN = ("qid", "phrase_type", "image_name", "question", "answer")
@@ -17,10 +17,7 @@ _KEPT = ("qid", "qid_linked_id", "image_case_url", "phrase_type", "question_type
 _QUESTIONS = Questionnaire(
     name="vqa-rad",
     title="Questions about radiology images, each in its own words",
-    questions=(
-        Question(id="closed", type="choice", wording=EACH_ASKS, options=(Option(name="yes"), Option(name="no"))),
-        Question(id="open", type="text", wording=EACH_ASKS),
-    ),
+    questions=(YES_OR_NO, IN_WORDS),
 )
 
 

@@ -39,7 +39,8 @@ def render_prompt(template: str, sample: Sample) -> str:
     Raises:
         UserError: the template names what the sample lacks, or is no template.
     """
-    fields: dict[str, Any] = {"prefix": tell_question(sample), "columns": sample.columns, "attributes": sample.attributes}
+    question = tell_question(sample)
+    fields: dict[str, Any] = {"prefix": question, "columns": sample.columns, "attributes": sample.attributes}
     if sample.category:
         fields["category"] = sample.category
     if sample.spacing_mm:

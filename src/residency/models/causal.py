@@ -20,6 +20,7 @@ from residency.losses import IGNORED
 from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.packed import Packed, pack_sequences, pad_rows
+from residency.models.sampling import Sampling
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
@@ -205,7 +206,13 @@ class Causal(ABC):
         return self.decoder.weigh(loaded.core, packed, hidden_GLD, list(map(len, prompts)), cache, offered)
 
     def generate(
-        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+        self,
+        loaded: Loaded,
+        batch: Batch,
+        regions_MND: torch.Tensor,
+        *,
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
     ) -> list[Answered]:
         """Answer greedily; all questions about an image go on side by side in its row, over one cache."""
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
@@ -215,7 +222,7 @@ class Causal(ABC):
         lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=loaded.device)
         held = min(max_new_tokens, max(1, _limit(loaded) - int(lengths_B.max())))
         token_BT, log_BT = self.decoder.go_on(
-            loaded.core, packed, hidden_GLD, lengths_B, cache, self._end_ids(loaded), held
+            loaded.core, packed, hidden_GLD, lengths_B, cache, self._end_ids(loaded), held, sampling=sampling
         )
         return self._tell(loaded, token_BT, log_BT)
 

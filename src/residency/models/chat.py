@@ -14,13 +14,15 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
-from residency.models.chat_decode import Read, answer_greedily, likelihoods, pad_ids, score_behind, share_beginnings
+from residency.models.chat_decode import Read, likelihoods, pad_ids, say_answers, score_behind, share_beginnings
 from residency.models.chat_parts import PLACES, find_parts, find_targets
 from residency.models.chat_reader import accepted_by, load_reader
 from residency.models.chat_regions import join_depths, split_depths
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.llava import expand_task
-from residency.models.prompts import render_prompt
+from residency.models.packed import pad_rows
+from residency.models.prompts import render_prompt, word_whole
+from residency.models.sampling import Sampling, choose_likeliest
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
@@ -172,13 +174,22 @@ class Chat:
         return likelihoods(logits_BTV, labels_BT).view(B, K)
 
     def generate(
-        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+        self,
+        loaded: Loaded,
+        batch: Batch,
+        regions_MND: torch.Tensor,
+        *,
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
     ) -> list[Answered]:
-        """Answer greedily, whatever sampling or penalties the checkpoint's own generation settings name."""
+        """Answer, greedily without sampling, whatever penalties the checkpoint's own generation settings name."""
         tokenizer, own = loaded.processor.tokenizer, loaded.core.generation_config.eos_token_id
         ends = sorted({tokenizer.eos_token_id, *([own] if isinstance(own, int) else own or [])})
         read = self._read_prompts(loaded, batch, regions_MND)
-        token_BT, log_BT = answer_greedily(loaded.core, read, ends, max_new_tokens)
+        choose = sampling.chooser(max_new_tokens) if sampling else choose_likeliest
+        if sampling:  # the prompts were read once for all answers to them
+            read = read.take([row for row in range(len(batch.prompt_BS)) for _ in range(sampling.count)])
+        token_BT, log_BT = say_answers(loaded.core, read, ends, max_new_tokens, choose)
         means_B = (log_BT.sum(1) / (token_BT != IGNORED).sum(1)).exp()
         whole_B = torch.isin(token_BT, torch.tensor(ends, device=token_BT.device)).any(1)
         control = {IGNORED, *ends}

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from residency.losses import IGNORED
+from residency.models.sampling import Choose
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,16 @@ def share_beginnings(prompts: Sequence[list[int]], images: Sequence[int], image_
     return list(groups.values()) if len(groups) < len(prompts) else None
 
 
-def answer_greedily(
-    core: Any, read: Read, ends: Sequence[int], max_new_tokens: int
+def say_answers(
+    core: Any, read: Read, ends: Sequence[int], max_new_tokens: int, choose: Choose
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the likeliest next tokens (B, T), -100 behind an end token, and their log-likelihoods (0 there)."""
+    """Return the chosen next tokens (B, T), -100 behind an end token, and their log-likelihoods (0 there)."""
     end_E = torch.tensor(ends, device=read.mask_BS.device)
     ended_B = torch.zeros(len(read.mask_BS), dtype=torch.bool, device=end_E.device)
     tokens, logs = [], []
     for step in range(max_new_tokens):
-        log_B, token_B = read.logits_BV.float().log_softmax(-1).max(-1)
+        token_B = choose(step, read.logits_BV.float())
+        log_B = read.logits_BV.float().log_softmax(-1).gather(1, token_B.unsqueeze(1)).squeeze(1)
         tokens.append(token_B.masked_fill(ended_B, IGNORED))
         logs.append(log_B.masked_fill(ended_B, 0.0))
         ended_B = ended_B | torch.isin(token_B, end_E)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from residency.losses import IGNORED
 from residency.models.packed import PADDING, Packed, Places, allow_attention, lay_twigs, to_bias
+from residency.models.sampling import Choose, Sampling, choose_likeliest
 
 LINE_BREAK, FIRST_REGION = -1, -2
 SCORED_AT_ONCE = 1024
@@ -20,12 +22,13 @@ SCORED_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Decoder:
-    """How a decoder reads rows: what its first position is called, whether the trunk is seen whole (prefix-LM), and
-    about how many tokens of candidates a row reads in one pass."""
+    """How a decoder reads rows: what its first position is called, whether the trunk is seen whole (prefix-LM),
+    about how many tokens of candidates a row reads in one pass, and the most columns that a row may have."""
 
     first_position: int = 0
     whole_trunk: bool = False
     columns: int = 512
+    longest: int | None = None
 
     def read(
         self, core: Any, embeds_GLD: torch.Tensor, queries: Places, keys: Places, cache: Any = None
@@ -49,34 +52,70 @@ class Decoder:
         cache: Any,
         ends: torch.Tensor,
         max_new_tokens: int,
+        *,
         forced: int | None = None,
+        sampling: Sampling | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the likeliest next tokens (B, T), -100 behind an end token, and their log-likelihoods.
+        """Return the next tokens (N, T), -100 behind an end token, and their log-likelihoods.
 
-        All of a row's branches go on side by side over the one cache that read the prompts, of `lengths_B` tokens.
-        `forced` is said first, where the checkpoint wants it.
+        N is B, or with `sampling` B x count, a sequence's answers one behind another. All of a row's branches, and all
+        answers to each, go on side by side over the one cache that read the prompts, of `lengths_B` tokens; answers in
+        several passes where a row would grow too long. `forced` is said first, where the checkpoint wants it.
         """
-        row_B, slot_B, places = packed.row_B, packed.branch_B - 1, packed.places
-        state_BD = hidden_GLD[row_B, packed.column_BP.gather(1, lengths_B.unsqueeze(1) - 1).squeeze(1)]
-        shape = len(packed.ids_GL), int(packed.branch_B.max())
-        ended_B = torch.zeros_like(row_B, dtype=torch.bool)
+        B, count = len(lengths_B), sampling.count if sampling else 1
+        whole = int(packed.branch_B.max()) * max_new_tokens
+        step = count if self.longest is None else max(1, (self.longest - packed.ids_GL.shape[1]) // whole)
+        tokens, logs, read = [], [], cache.get_seq_length()
+        for first in range(0, count, step):
+            last = min(first + step, count)
+            choose = sampling.chooser(max_new_tokens, first, last) if sampling else choose_likeliest
+            if first:  # nothing of what an earlier pass said
+                cache.crop(read - cache.get_seq_length())
+            token_NT, log_NT = self._go_on_once(
+                core, packed, hidden_GLD, lengths_B, cache, ends, max_new_tokens, forced, choose, last - first
+            )
+            tokens.append(token_NT.view(B, last - first, -1))
+            logs.append(log_NT.view(B, last - first, -1))
+        return join_answers(tokens, IGNORED), join_answers(logs, 0.0)
+
+    def _go_on_once(
+        self,
+        core: Any,
+        packed: Packed,
+        hidden_GLD: torch.Tensor,
+        lengths_B: torch.Tensor,
+        cache: Any,
+        ends: torch.Tensor,
+        max_new_tokens: int,
+        forced: int | None,
+        choose: Choose,
+        count: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Say `count` answers to each sequence: twigs on its branch, which see the branch and themselves alone."""
+        B, places = len(lengths_B), packed.places
+        at_B = packed.column_BP.gather(1, lengths_B.unsqueeze(1) - 1).squeeze(1)
+        row_N, branch_N, length_N = (x.repeat_interleave(count) for x in (packed.row_B, packed.branch_B, lengths_B))
+        slot_N = (branch_N - 1) * count + torch.arange(count, device=row_N.device).repeat(B)
+        state_ND = hidden_GLD[packed.row_B, at_B].repeat_interleave(count, 0)
+        shape = len(packed.ids_GL), int(packed.branch_B.max()) * count
+        ended_N = torch.zeros_like(row_N, dtype=torch.bool)
         tokens, logs = [], []
         for step in range(max_new_tokens):
-            logits_BV = project_states(core, state_BD).float()
-            token_B = logits_BV.argmax(-1) if step or forced is None else torch.full_like(row_B, forced)
-            log_B = logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - logits_BV.logsumexp(-1)
-            tokens.append(token_B.masked_fill(ended_B, IGNORED))
-            logs.append(log_B)
-            ended_B = ended_B | torch.isin(token_B, ends)
-            if step + 1 == max_new_tokens or bool(ended_B.all()):
+            logits_NV = project_states(core, state_ND).float()
+            token_N = choose(step, logits_NV) if step or forced is None else torch.full_like(row_N, forced)
+            log_N = logits_NV.gather(1, token_N.unsqueeze(1)).squeeze(1) - logits_NV.logsumexp(-1)
+            tokens.append(token_N.masked_fill(ended_N, IGNORED))
+            logs.append(log_N)
+            ended_N = ended_N | torch.isin(token_N, ends)
+            if step + 1 == max_new_tokens or bool(ended_N.all()):
                 break
-            ids_GQ, position_GQ = row_B.new_zeros(shape), row_B.new_zeros(shape)
-            branch_GQ = row_B.new_full(shape, PADDING)
-            ids_GQ[row_B, slot_B], position_GQ[row_B, slot_B] = token_B, lengths_B + step
-            branch_GQ[row_B, slot_B] = packed.branch_B
-            new = Places(branch_GQ, position_GQ, torch.zeros_like(branch_GQ))
+            ids_GQ, position_GQ, twig_GQ = (row_N.new_zeros(shape) for _ in range(3))
+            branch_GQ = row_N.new_full(shape, PADDING)
+            ids_GQ[row_N, slot_N], position_GQ[row_N, slot_N] = token_N, length_N + step
+            branch_GQ[row_N, slot_N], twig_GQ[row_N, slot_N] = branch_N, slot_N + 1
+            new = Places(branch_GQ, position_GQ, twig_GQ)
             places = places.join(new)
-            state_BD = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row_B, slot_B]
+            state_ND = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row_N, slot_N]
         return torch.stack(tokens, 1), torch.stack(logs, 1)
 
     def weigh(
@@ -145,3 +184,10 @@ def score_tokens(core: Any, states_ND: torch.Tensor, token_N: torch.Tensor) -> t
         log_SV = project_states(core, states_ND[n : n + SCORED_AT_ONCE]).float().log_softmax(-1)
         told.append(log_SV.gather(1, token_N[n : n + SCORED_AT_ONCE].unsqueeze(1)).squeeze(1))
     return torch.cat(told)
+
+
+def join_answers(parts: Sequence[torch.Tensor], padding: float) -> torch.Tensor:
+    """Return the answers (B, k, T) of several passes as one table (B x all, longest)."""
+    longest = max(part.shape[-1] for part in parts)
+    padded = [nn.functional.pad(part, (0, longest - part.shape[-1]), value=padding) for part in parts]
+    return torch.cat(padded, 1).flatten(0, 1)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from residency.config import Part, Speed, Weights
 from residency.losses import IGNORED
+from residency.models.sampling import Sampling
 from residency.types import Problem, Sample
 
 Prefix = Literal["shared", "answering", "separate"]
@@ -186,9 +187,15 @@ class Family(Protocol):
         """Return log-likelihoods (K,) in nats of the answers offered to each sample, end token included."""
 
     def generate(
-        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+        self,
+        loaded: Loaded,
+        batch: Batch,
+        regions_MND: torch.Tensor,
+        *,
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
     ) -> list[Answered]:
-        """Answer greedily."""
+        """Answer greedily, or as often as `sampling` asks: a sample's answers one behind another."""
 
     def read_answer(self, text: str) -> str:
         """Return what the model said in the notation of samples; families with tokens of their own for places turn

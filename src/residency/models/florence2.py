@@ -11,7 +11,8 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
-from residency.models.prompts import render_prompt
+from residency.models.prompts import word_whole
+from residency.models.sampling import Sampling
 from residency.models.seq2seq import cross_decoder
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
@@ -165,17 +166,24 @@ class Florence2:
         return decoder.weigh(core, packed, hidden_B1D, [1] * len(offered), cache, offered)
 
     def generate(
-        self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, *, max_new_tokens: int
+        self,
+        loaded: Loaded,
+        batch: Batch,
+        regions_MND: torch.Tensor,
+        *,
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
     ) -> list[Answered]:
-        """Answer greedily, whatever beams or penalties the checkpoint's own generation settings name."""
+        """Answer, greedily without sampling, whatever beams or penalties the checkpoint's own settings name."""
         core, tokenizer = loaded.core, loaded.processor.tokenizer
         decoder = cross_decoder(core, self._read_prompt(loaded, batch, regions_MND), batch.prompt_mask_BS)
         packed, hidden_B1D, cache = decoder.begin(core)
         end = torch.tensor([tokenizer.eos_token_id], device=loaded.device)
         forced, held = core.generation_config.forced_bos_token_id, core.config.text_config.max_position_embeddings
         token_BT, log_BT = decoder.go_on(
-            core, packed, hidden_B1D, torch.ones_like(packed.row_B), cache, end, min(max_new_tokens, held), forced
-        )
+            core, packed, hidden_B1D, torch.ones_like(packed.row_B), cache, end, min(max_new_tokens, held),
+            forced=forced, sampling=sampling,
+        )  # fmt: skip
         made_BT = (token_BT != IGNORED).float()
         means = ((log_BT * made_BT).sum(1) / made_BT.sum(1)).exp()
         texts = [_decode_answer(tokenizer, ids) for ids in token_BT]

@@ -54,5 +54,6 @@ class CrossDecoder(Decoder):
 
 def cross_decoder(core: Any, states_BSD: torch.Tensor, mask_BS: torch.Tensor) -> CrossDecoder:
     """Return the decoder behind B prompts; its rows stay within the columns that BART has positions for."""
-    columns = min(Decoder.columns, int(core.config.text_config.max_position_embeddings) - 1)
-    return CrossDecoder(columns=columns, states_BSD=states_BSD, mask_BS=mask_BS)
+    longest = int(core.config.text_config.max_position_embeddings)
+    columns = min(Decoder.columns, longest - 1)
+    return CrossDecoder(columns=columns, longest=longest, states_BSD=states_BSD, mask_BS=mask_BS)

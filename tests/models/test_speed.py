@@ -1,7 +1,6 @@
 """What is computed once instead of several times changes no loss and no answer; each way on against off, by command."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 import torch
 import yaml
 
-from residency.cli import main
 from residency.config import Speed
 from residency.data.batches import ImageBatches
 from residency.models.registry import open_model
@@ -20,6 +18,7 @@ from residency.types import Sample
 from tests.contract.tiny import build_tiny_florence2
 from tests.contract.tiny_causal import build_tiny_llava
 from tests.discs import build_bench
+from tests.run_command import call_residency
 
 BUILDERS: dict[str, Callable[[Path], None] | None] = {
     "nano": None,
@@ -30,7 +29,7 @@ FROZEN = {"lora": {"dropout": 0.0}, "train": ["projector"]}
 OFF = {"share_image": False, "at_once": False, "labels_only": False}
 
 
-def train(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **named: Any) -> Path:
+def train(folder: Path, name: str, **named: Any) -> Path:
     """Train and examine one run of the bench by the command; return its folder."""
     values = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"name": name, "out": str(folder / "runs")}
     values |= {"predict": {"max_new_tokens": 8}}
@@ -38,10 +37,7 @@ def train(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **named: Any
     values |= named
     values["train"] = values["train"] | {"epochs": 1, "augment": "none"} | changes
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.setattr(sys, "argv", ["residency", "train", str(folder / f"{name}.yaml")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
+    assert call_residency("train", folder / f"{name}.yaml") == 0
     return folder / "runs" / name
 
 
@@ -56,12 +52,12 @@ def answers_of(run: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_every_way_off_trains_and_answers_as_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_off_trains_and_answers_as_on(name: str, tmp_path: Path) -> None:
     folder = build_bench(tmp_path, images=8)
     if build := BUILDERS[name]:
         build(folder / "model")
-    on = train(folder, "on", monkeypatch, tune=FROZEN)
-    off = train(folder, "off", monkeypatch, tune=FROZEN, speed=OFF, train={"cache_features": False})
+    on = train(folder, "on", tune=FROZEN)
+    off = train(folder, "off", tune=FROZEN, speed=OFF, train={"cache_features": False})
     assert losses_of(on) == pytest.approx(losses_of(off), abs=1e-4)
     assert answers_of(on) == answers_of(off)
 
@@ -82,7 +78,7 @@ def test_a_frozen_tower_sees_each_image_once(name: str, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(type(opened.family), "look", count)
     kept = {"epochs": 2, "cache_features": True}
-    run = train(folder, "kept", monkeypatch, tune=FROZEN, train=kept, speed={"by_length": True})
+    run = train(folder, "kept", tune=FROZEN, train=kept, speed={"by_length": True})
     assert losses_of(run)
     images = {json.loads(line)["image"] for line in (folder / "data" / "samples.jsonl").read_text().splitlines()}
     tested = {line[0].split("-")[0] for line in answers_of(run)}
@@ -90,17 +86,12 @@ def test_a_frozen_tower_sees_each_image_once(name: str, tmp_path: Path, monkeypa
     assert not (run / "features").exists()
 
 
-def test_features_of_a_tower_that_trains_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_features_of_a_tower_that_trains_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = build_bench(tmp_path, images=8)
     values = yaml.safe_load((folder / "recipe.yaml").read_text())
     values["train"] |= {"cache_features": True, "augment": "grey"}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.setattr(sys, "argv", ["residency", "train", str(folder / "recipe.yaml")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
+    assert call_residency("train", folder / "recipe.yaml", f"out={tmp_path}") == 2
     told = capsys.readouterr().err
     assert "vision trains" in told
     assert "augment: grey" in told

@@ -14,6 +14,7 @@ LAYERS = (
     ("models",),
     ("predict", "answering"),
     ("evaluate",),
+    ("knowledge",),
     (
         "judges",
         "folder",
@@ -37,6 +38,7 @@ LAYERS = (
         "export",
     ),
     ("report",),
+    ("serve",),
     ("demo", "tell", "commands", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -180,6 +180,50 @@ class Speed(Section):
 Ask = Literal["each", "together"]
 
 
+class Shots(Section):
+    """Solved examples of the training split, shown before each question; never one of the same group."""
+
+    count: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+    """Which examples, and in which order."""
+    order: Literal["drawn", "reversed"] = "drawn"
+    shown: Literal["images", "text"] = "images"
+    """images: with their pictures, where the family reads several (chat), else as text; text: question and answer."""
+
+
+class Retrieval(Section):
+    """Annotated cases of the training split that are like the one asked about, told in its prompt (docs/retrieval.md).
+
+    None is ever of the same group. The model may learn from such prompts (`train`), or meet them in answering alone.
+    """
+
+    index: Path | None = None
+    """A folder of `residency index`; null makes one in the run's folder, of what the recipe learns from."""
+    k: Literal["auto"] | Annotated[int, Field(ge=0, le=20)] = "auto"
+    """How many; auto: 0, 1, 3 or 5, whichever answers the validation split best, the fewest of equals."""
+    by: Literal["image", "text", "hybrid"] = "image"
+    """What makes cases alike: the image, the question's words, or both ranks fused (1 / (60 + rank), summed)."""
+    passages: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many passages of the index's documents are told besides."""
+    template: str = "{prefix} Similar cases: {cases}."
+    """Holds {prefix}, and {cases} or {passages} or both; a question for which nothing is found is asked plainly."""
+    case: str = "{answer}"
+    """One case in the template: {answer}, {question}, {category}."""
+    joint: str = "; "
+    """What stands between two cases, or two passages."""
+    train: bool = False
+    """Train on such prompts, too; with `k: auto` each sample's number is drawn anew among 0, 1, 3 and 5."""
+
+    @model_validator(mode="after")
+    def _has_places(self) -> Self:
+        told = [name for name in ("{cases}", "{passages}") if name in self.template]
+        if self.template.count("{prefix}") != 1 or not told:
+            raise ValueError("the template needs {prefix} once, and {cases} or {passages}")
+        if self.passages and "{passages}" not in self.template:
+            raise ValueError("passages are to be told, but the template has no {passages}")
+        return self
+
+
 class Evaluate(Section):
     """How figures are made. `draws` resamples of groups for every 95% interval."""
 
@@ -209,6 +253,9 @@ class Recipe(Section):
     """The prompt's template. It may use {prefix}, {spacing_mm}, {field_mm} (the picture's width x height), {category},
     and any column of the sheet that the dataset kept as {columns[NAME]}. What it names beyond {prefix} is reported in
     the report's first lines."""
+    system: str = ""
+    """Words before the question that say who answers, and how; chat models are told them in a turn of their own."""
+    shots: Shots = Shots()
     image_size: Count | None = None
     """Side in pixels that the image is squeezed to; null takes the model's own."""
     tune: Tune = Tune()
@@ -216,6 +263,8 @@ class Recipe(Section):
     predict: Predict = Predict()
     speed: Speed = Speed()
     evaluate: Evaluate = Evaluate()
+    retrieval: Retrieval | None = None
+    """null: prompts tell of no other case."""
     accept: tuple[Risk, ...] = ()
     """Risks accepted by name; the report repeats them."""
     track: tuple[TrackerName, ...] = ()
@@ -227,4 +276,8 @@ class Recipe(Section):
         alone = [name for name in ("contrastive", "self_training") if getattr(self.train, name)]
         if self.ask == "together" and alone:
             raise ValueError(f"`ask: together` does not go with train.{alone[0]}, which wants each answer alone")
+        if self.retrieval and (self.ask == "together" or self.train.self_training):
+            raise ValueError("`retrieval` does not go with `ask: together` or train.self_training")
+        if self.shots.count and (self.ask == "together" or self.train.self_training):
+            raise ValueError("`shots` do not go with `ask: together` or train.self_training")
         return self

@@ -11,7 +11,7 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
-from residency.models.prompts import word_whole
+from residency.models.prompts import render_prompt
 from residency.models.sampling import Sampling
 from residency.models.seq2seq import cross_decoder
 from residency.models.weights import load_weights

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AnswerType = Literal["choice", "set", "ordinal", "number", "text"]
 SplitName = Literal["train", "val", "test"]
 Mode = Literal["own", "base", "blind", "shuffled", "mute"]
-Floor = Literal["majority", "probe", "knn"]
-"""Cheap answers to beat: the training split's majority answer; a linear probe and kNN on the frozen tower."""
+Floor = Literal["majority", "probe", "knn", "detector"]
+"""What to beat: the training split's majority answer; a linear probe and kNN on the frozen tower; a classic detector
+that learned from the same split (its predictions come from outside: benchmarks/detect.py)."""
 MODES: tuple[Mode, ...] = ("own", "base", "blind", "shuffled", "mute")
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -241,6 +242,8 @@ class Prediction(Record):
     parts: dict[str, Answer] = Field(default_factory=dict)
     candidates: dict[str, float] = Field(default_factory=dict)
     confidence: float | None = None
+    box_scores: tuple[float, ...] = ()
+    box_cut: float | None = None
     seconds: float = 0.0
     neighbours: tuple[Neighbour, ...] = ()
 

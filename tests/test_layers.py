@@ -34,6 +34,7 @@ LAYERS = (
         "shares",
         "engines",
         "pretrain",
+        "prompting",
         "sweep",
         "export",
     ),

@@ -12,6 +12,7 @@ from PIL import Image
 from residency.answering import Candidates
 from residency.config import Recipe
 from residency.data.dataset import Dataset, load_dataset
+from residency.data.shots import show_shots
 from residency.data.take import learned_samples
 from residency.engines import Engine, EngineName, Pass, local_engine, ray_engine
 from residency.errors import UserError
@@ -242,6 +243,7 @@ def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) ->
         )
     require_ready(recipe, [*training, *asked])
     candidates = candidates_of(own.questionnaire, training)
+    asked = show_shots(asked, training, recipe.shots)
     return Exam(recipe, dataset, tuple(training), tuple(asked), split, fold, candidates)
 
 

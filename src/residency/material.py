@@ -8,6 +8,7 @@ from residency.config import Recipe, Risk
 from residency.data.audit import find_leaks
 from residency.data.dataset import Dataset
 from residency.data.present import find_absent
+from residency.data.shots import show_shots
 from residency.data.take import learned_samples
 from residency.errors import CheckFailed, UserError
 from residency.files import sha256_file
@@ -62,7 +63,8 @@ def gather_material(recipe: Recipe, dataset: Dataset, fold: int, *, sealed: bool
         )
     require_ready(recipe, [sample for samples in splits.values() for sample in samples])
     require_apart(recipe, dataset, fold, splits)
-    train, val, test = (tuple(splits.get(name, ())) for name in SPLITS)
+    shown = {name: show_shots(samples, splits["train"], recipe.shots) for name, samples in splits.items()}
+    train, val, test = (tuple(shown.get(name, ())) for name in SPLITS)
     return Material(train, val, test, dataset.questionnaire)
 
 

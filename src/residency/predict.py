@@ -17,7 +17,7 @@ from residency.config import Ask, Predict
 from residency.errors import UserError
 from residency.files import read_lines, sha256_text, write_lines
 from residency.models.family import Images
-from residency.models.prompts import render_prompt
+from residency.models.prompts import word_whole
 from residency.models.registry import Opened
 from residency.progress import track
 from residency.questionnaire import render_answer
@@ -111,7 +111,7 @@ def answer_samples(
                 mode=asked.mode,
                 split=asked.split,
                 fold=asked.fold,
-                prompt_sha256=sha256_text(render_prompt(opened.loaded.spec.prompt, said.asked)),
+                prompt_sha256=sha256_text(word_whole(opened.loaded.spec, said.asked)),
                 seconds=round(seconds, 5),
                 **said.fields,
             )
@@ -198,13 +198,15 @@ def mute_samples(samples: Sequence[Sample], seed: int) -> list[Sample]:
         UserError: all samples ask the same.
     """
     rng = np.random.default_rng(seed)
-    prefixes = sorted({sample.prefix for sample in samples})
+    asked = {sample.prefix: sample for sample in samples}
+    prefixes = sorted(asked)
     if len(prefixes) < 2:
         raise UserError("there is one prompt only, so none to replace it by", do="leave `mute` out")
     swapped = []
     for sample in samples:
         others = [prefix for prefix in prefixes if prefix != sample.prefix]
-        swapped.append(sample.model_copy(update={"prefix": others[int(rng.integers(len(others)))]}))
+        prefix = others[int(rng.integers(len(others)))]
+        swapped.append(sample.model_copy(update={"prefix": prefix, "shots": asked[prefix].shots}))
     return swapped
 
 

@@ -13,7 +13,7 @@ from residency.folder import check_folder, claim_folder, last_checkpoint, saving
 from residency.material import gather_material
 from residency.models.adapt import apply_plan, describe_plan, plan_tuning
 from residency.models.features import keep_features, remove_features
-from residency.models.registry import describe_prefix, open_model
+from residency.models.registry import describe_prefix, open_base
 from residency.preflight import require_lengths, require_passed, run_preflight
 from residency.processes import any_of_all, is_first, join_processes, wait_for_all
 from residency.progress import open_bar
@@ -56,9 +56,7 @@ def train_run(
     check_folder(recipe, run, fold)
     require_trackers(recipe.track)
     material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
-    opened = open_model(
-        recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune, speed=recipe.speed
-    )
+    opened = open_base(recipe)
     plan = plan_tuning(opened.family, opened.loaded.model, recipe.tune)
     for line in describe_plan(opened.family, opened.loaded.model, plan, recipe.tune):
         say(f"  plan {line}")

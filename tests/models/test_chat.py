@@ -15,7 +15,7 @@ from transformers.models.smolvlm import processing_smolvlm
 from residency.config import Speed
 from residency.errors import UserError
 from residency.models.chat import Chat
-from residency.models.chat_reader import ChatReader, load_reader
+from residency.models.chat_reader import ChatReader, Turns, load_reader
 from residency.models.family import Loaded
 from residency.models.registry import Opened, open_model
 from tests.contract.tiny import draw_discs
@@ -73,8 +73,8 @@ def read_published(name: str, out: Path, side: int | None = None) -> ChatReader:
 def test_the_prompt_is_the_published_one_to_the_letter(name: str, tmp_path: Path) -> None:
     reader = read_published(name, tmp_path)
     _, _, question, text = PUBLISHED[name]
-    assert reader.render(question) == text
-    ids = reader.prompt_ids(question)
+    assert reader.render(Turns(question)) == text
+    ids = reader.prompt_ids(Turns(question))
     told = reader.tokenizer.decode(ids)
     assert told == text.replace(reader.processor.image_token, reader.places)
     assert (
@@ -95,7 +95,7 @@ def test_token_ids_are_those_of_transformers_own_processor(name: str, tmp_path: 
     whole = plain.apply_chat_template(
         [asked], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    assert whole["input_ids"][0].tolist() == reader.prompt_ids(question)
+    assert whole["input_ids"][0].tolist() == reader.prompt_ids(Turns(question))
     assert torch.allclose(whole["pixel_values"], reader.read_pictures([_grey(1024)])[0], atol=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_logits_are_those_of_plain_transformers(name: str, tmp_path: Path) -> No
         ours = opened.family.forward(opened.loaded, batch, regions).logits_BTV[:, 0]
         for row, sample in enumerate(samples):
             reader, picture = opened.loaded.processor, Image.open(sample.image)
-            text = reader.render(sample.prefix)
+            text = reader.render(Turns(sample.prefix))
             inputs = reader.processor(
                 images=[picture], text=[text], return_tensors="pt", add_special_tokens=not text.startswith("<bos>")
             )
@@ -203,8 +203,8 @@ def test_an_image_side_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 def test_a_question_that_holds_the_pictures_token_is_refused(tmp_path: Path) -> None:
     reader = read_published("qwen3-vl-2b", tmp_path)
-    with pytest.raises(UserError, match="one"):
-        reader.prompt_ids("What is <|image_pad|>?")
+    with pytest.raises(UserError, match="allowed: 1"):
+        reader.prompt_ids(Turns("What is <|image_pad|>?"))
 
 
 # How the published files name weights, where transformers writes them otherwise today (Gemma 3's towers).

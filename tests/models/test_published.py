@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from residency.errors import UserError
-from residency.models.chat_reader import load_reader
+from residency.models.chat_reader import Turns, load_reader
 from residency.models.family import Loaded, ModelSpec
 from residency.models.florence2 import Florence2
 from residency.models.llava import Llava
@@ -112,8 +112,8 @@ def test_a_chat_prompt_is_the_published_one_to_the_letter(name: str, tmp_path: P
     write(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     reader = load_reader(str(tmp_path), None, ("pixel_values", "image_grid_thw", "pixel_attention_mask"))
-    assert reader.render(question) == text
-    told = reader.tokenizer.decode(reader.prompt_ids(question))
+    assert reader.render(Turns(question)) == text
+    told = reader.tokenizer.decode(reader.prompt_ids(Turns(question)))
     assert told == text.replace(reader.processor.image_token, reader.places)
 
 

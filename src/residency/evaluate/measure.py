@@ -6,7 +6,7 @@ import numpy as np
 
 from residency.evaluate.choice import tally_choice
 from residency.evaluate.gather import Answered, gather_answers
-from residency.evaluate.metric import Answers, Tally, Truths
+from residency.evaluate.metric import Answers, Floats, Metric, Tally, Truths, mean_tally
 from residency.evaluate.number import tally_number
 from residency.evaluate.ordinal import tally_ordinal
 from residency.evaluate.sets import tally_sets
@@ -47,15 +47,26 @@ def validation_score(
 
 
 def _figure(answered: Answered) -> float:
+    tally = figure_tally(answered)
+    return float(tally.value(tally.rows_ND.sum(axis=0, keepdims=True))[0])
+
+
+def figure_tally(answered: Answered) -> Tally:
+    """Return the tally of a question's figure in [0, 1], as `validation_score` tells it, for the mode `own`."""
     spec, truths, answers = answered.spec, answered.truths, answered.answers["own"]
     tally = tally_answers(spec, truths, answers)[0]
     if tally.metric.higher_is_better:
-        return float(tally.value(tally.rows_ND.sum(axis=0, keepdims=True))[0])
+        return tally
     if spec.type == "ordinal":
         positions = np.array([spec.names.index(str(truth)) for truth in truths], dtype=np.float64)
     else:
         positions = np.array([truth.value if isinstance(truth, Quantity) else np.nan for truth in truths])
     floor_N = np.abs(positions - np.nanmedian(positions))
     errors_N = np.where(tally.scored_N, tally.rows_ND[:, 0], np.maximum(floor_N, np.nanmean(floor_N)))
-    floor, error = float(np.nanmean(floor_N)), float(np.nanmean(errors_N))
-    return max(0.0, 1 - error / floor) if floor else float(error == 0)
+    floor, mean = float(np.nanmean(floor_N)), mean_tally(tally.metric, errors_N)
+
+    def figure(sums_RD: Floats) -> Floats:
+        errors_R = mean.value(sums_RD)
+        return np.maximum(0.0, 1 - errors_R / floor) if floor else (errors_R == 0).astype(np.float64)
+
+    return Tally(Metric(f"1 - {tally.metric.name} / that of the median"), mean.rows_ND, figure, mean.scored_N)

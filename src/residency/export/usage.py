@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from transformers import PROCESSOR_MAPPING
 
 from residency.models.causal import Causal
-from residency.models.chat import Chat
-from residency.models.florence2 import Florence2, expand_task
-from residency.models.llava import expand_task as read_task
+from residency.models.chat import Chat, turns_of
+from residency.models.florence2 import Florence2
+from residency.models.florence2 import word_prompt as word_florence
 from residency.models.nano.family import Nano
 from residency.models.paligemma import PaliGemma
-from residency.models.prompts import render_prompt
 from residency.models.registry import Opened
 from residency.types import Sample
 
@@ -87,13 +86,14 @@ def word_prompt(opened: Opened, sample: Sample) -> str:
     """Return a sample's prompt in the words that the checkpoint's own processor takes."""
     family, loaded = opened.family, opened.loaded
     if isinstance(family, Florence2):
-        return expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample))
+        return word_florence(loaded, sample)
     if isinstance(family, PaliGemma):  # its processor writes the begin token and the line's end itself
         written = family.word_prompt(loaded, sample)
         return written.replace(loaded.processor.tokenizer.bos_token, "", 1).rstrip("\n")
     if isinstance(family, Causal):
         return family.word_prompt(loaded, sample)
-    return str(loaded.processor.render(read_task(render_prompt(loaded.spec.prompt, sample))))
+    turns = turns_of(loaded, sample)
+    return str(loaded.processor.render(turns))
 
 
 def has_video(processor: object) -> bool:

@@ -23,7 +23,7 @@ from residency.models.adapt import attach_adapter
 from residency.models.llava import Llava, LlavaNext
 from residency.models.names import SHORT_NAMES
 from residency.models.nano.family import ExportedConfig, Nano
-from residency.models.registry import Opened, open_model, open_run
+from residency.models.registry import Opened, open_base, open_run
 from residency.types import Record
 
 DTYPES: dict[str, Weights] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -68,7 +68,7 @@ def export_run(
     if not is_there(run / "config.yaml") and (folds := sorted(run.glob("fold-*"))):
         raise UserError(f"{run} holds folds, each a model of its own", allowed=folds, do="name one of them")
     recipe, opened = open_run(run)
-    _check_mergeable(run)
+    _check_mergeable(run, recipe)
     check_data(recipe.data, run)
     compared = Comparison(recipe, load_dataset(recipe.data), most)
     say(f"answering {len(compared.samples)} {compared.split} samples as the run does")
@@ -162,7 +162,10 @@ def greedy_settings(opened: Opened, tokens: int) -> GenerationConfig:
     )
 
 
-def _check_mergeable(run: Path) -> None:
+def _check_mergeable(run: Path, recipe: Recipe) -> None:
+    if recipe.shots.count:
+        do = f"keep the run: residency predict {run} shows them"
+        raise UserError(f"{run} shows solved examples before each question, which no weights hold", do=do)
     config = PeftConfig.from_pretrained(str(run / "adapter"))
     if config.is_prompt_learning:
         raise UserError(
@@ -183,12 +186,12 @@ def _release(opened: Opened, recipe: Recipe, tune: Tune) -> Opened:
     """Let go of a model, then load its base held otherwise."""
     opened.loaded.model = None
     gc.collect()
-    return open_model(recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=tune)
+    return open_base(recipe, tune=tune)
 
 
 def _reopen(folder: Path, recipe: Recipe, tune: Tune) -> Opened:
     gc.collect()
-    return open_model(str(folder), prompt=recipe.prompt, image_size=recipe.image_size, tune=tune)
+    return open_base(recipe, str(folder), tune)
 
 
 def _gather_facts(

@@ -42,6 +42,7 @@ class Causal(ABC):
     }
     lora_targets: Mapping[Part, tuple[str, ...]]
     image_prefix: Prefix = "separate"
+    several_images = False
     looks: tuple[Part, ...] = ("vision",)
     decoder = Decoder()
     writes_begin = False
@@ -214,7 +215,7 @@ class Causal(ABC):
         max_new_tokens: int,
         sampling: Sampling | None = None,
     ) -> list[Answered]:
-        """Answer greedily; all questions about an image go on side by side in its row, over one cache."""
+        """Answer; all questions about an image, and all answers to them, go on side by side in its row."""
         prompts = _unpad(batch.prompt_BS, batch.prompt_mask_BS == 1)
         packed = self._pack(loaded, batch, prompts, [[0]] * len(prompts))
         cache = DynamicCache()

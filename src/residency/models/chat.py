@@ -16,7 +16,7 @@ from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.chat_decode import Read, likelihoods, pad_ids, say_answers, score_behind, share_beginnings
 from residency.models.chat_parts import PLACES, find_parts, find_targets
-from residency.models.chat_reader import accepted_by, load_reader
+from residency.models.chat_reader import Turns, accepted_by, load_reader
 from residency.models.chat_regions import join_depths, split_depths
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.llava import expand_task
@@ -31,6 +31,7 @@ SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
 SHARED_IMAGE = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm")
 """Model types for which a test holds that questions behind one reading of their image are answered as each alone; in
 Gemma 3's windows padding between image and question would count."""
+NO_SHOT = -1
 SCORED_ROWS = 64
 """The most candidates that are scored at a time."""
 
@@ -40,6 +41,7 @@ class Chat:
 
     name = "chat"
     image_prefix: Prefix
+    several_images = True
     looks: tuple[Part, ...] = ("vision", "projector")
 
     def __init__(self, config: Any) -> None:
@@ -81,7 +83,10 @@ class Chat:
             UserError: a prompt and its answer are longer than the model reads.
         """
         reader = loaded.processor
-        pictures, image_of = read_images(samples, images)
+        shown = [() if loaded.spec.shots_as_text else sample.shots for sample in samples]
+        every = [*samples, *(shot for shots in shown for shot in shots)]
+        pictures, (*image_of,) = read_images(every, images)
+        examples = iter(image_of[len(samples) :])
         prompts = [self._prompt_ids(loaded, sample) for sample in samples]
         answers = [reader.answer_ids(sample.suffix or "") if with_answers else [] for sample in samples]
         longest, limit = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True)), _limit(loaded)
@@ -90,10 +95,11 @@ class Chat:
         prompt_BS, mask_BS = pad_ids(prompts, reader.tokenizer.pad_token_id, "left")
         return Batch(
             pixels_MCHW=reader.read_pictures(pictures),
-            image_of_B=torch.tensor(image_of),
+            image_of_B=torch.tensor(image_of[: len(samples)]),
             prompt_BS=prompt_BS,
             prompt_mask_BS=mask_BS,
             labels_BT=pad_ids(answers, IGNORED, "right")[0] if with_answers else None,
+            shots_BE=pad_rows([[next(examples) for _ in shots] for shots in shown], NO_SHOT) if any(shown) else None,
         )
 
     def find_overlong(self, loaded: Loaded, samples: Sequence[Sample]) -> list[Problem]:
@@ -120,14 +126,13 @@ class Chat:
         """Return states at the labels' positions (teacher forcing)."""
         if batch.labels_BT is None:
             raise ValueError("forward needs a batch encoded with answers")
-        regions_BND = regions_MND[batch.image_of_B]
         counted_BT = batch.labels_BT != IGNORED
         answers_BT = batch.labels_BT.masked_fill(~counted_BT, loaded.processor.tokenizer.pad_token_id)
         ids_BL = torch.cat([batch.prompt_BS, answers_BT], 1)
         mask_BL = torch.cat([batch.prompt_mask_BS, counted_BT.long()], 1)
-        inputs = self._place(loaded, ids_BL, mask_BL, regions_BND)
+        inputs = self._place(loaded, ids_BL, mask_BL, regions_MND[_list_images(batch)])
         hidden_BLD = loaded.core.model(**inputs, use_cache=False).last_hidden_state
-        last_BND = regions_BND.chunk(self.depth + 1, 1)[0]
+        last_BND = regions_MND[batch.image_of_B].chunk(self.depth + 1, 1)[0]
         return Output(
             hidden_BLD[:, -answers_BT.shape[1] - 1 : -1], last_BND.mean(1), loaded.core.get_output_embeddings()
         )
@@ -199,23 +204,23 @@ class Chat:
     def _read_prompts(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Read:
         """Read the prompts of a batch, what they begin with alike once."""
         prompts = [row[kept == 1].tolist() for row, kept in zip(batch.prompt_BS, batch.prompt_mask_BS, strict=True)]
-        images, token = batch.image_of_B.tolist(), loaded.core.config.image_token_id
+        images, token = _images_by_sample(batch), loaded.core.config.image_token_id
         shared = self.image_prefix == "answering" and loaded.spec.speed.share_image
         groups = share_beginnings(prompts, images, token) if shared else None
         if groups is None:
-            return self._begin(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[batch.image_of_B])
+            return self._begin(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[_list_images(batch)])
         end = len(prompts[0]) - prompts[0][::-1].index(token)
         begun_GS = torch.tensor([prompts[rows[0]][:end] for rows in groups], device=loaded.device)
-        seen = regions_MND[[images[rows[0]] for rows in groups]]
+        seen = regions_MND[[image for rows in groups for image in images[rows[0]]]]
         read = self._begin(loaded, begun_GS, torch.ones_like(begun_GS), seen)
         group_of = {row: group for group, rows in enumerate(groups) for row in rows}
         behind = read.take([group_of[row] for row in range(len(prompts))])
         rest, mask = pad_ids([prompt[end:] for prompt in prompts], loaded.processor.tokenizer.pad_token_id, "left")
         return behind.go_on(loaded.core, rest.to(loaded.device), mask.to(loaded.device), **self._keep(1))[1]
 
-    def _begin(self, loaded: Loaded, ids_BS: torch.Tensor, mask_BS: torch.Tensor, regions_BND: torch.Tensor) -> Read:
-        """Read sequences from their beginning, their images included."""
-        inputs = self._place(loaded, ids_BS, mask_BS, regions_BND)
+    def _begin(self, loaded: Loaded, ids_BS: torch.Tensor, mask_BS: torch.Tensor, regions_IND: torch.Tensor) -> Read:
+        """Read sequences from their beginning, their images included (all sequences' in order)."""
+        inputs = self._place(loaded, ids_BS, mask_BS, regions_IND)
         read = loaded.core(**inputs, **self._keep(1), use_cache=True)
         next_B1 = mask_BS.sum(1, keepdim=True) + self._skipped(loaded)
         return Read(read.logits[:, -1], read.past_key_values, mask_BS, next_B1)
@@ -230,29 +235,28 @@ class Chat:
 
     def _prompt_ids(self, loaded: Loaded, sample: Sample) -> list[int]:
         """Return a sample's prompt; a task token of a dataset (`<VQA>`, `<CAPTION>` ...) is put into words."""
-        asked = expand_task(render_prompt(loaded.spec.prompt, sample))
-        return [*loaded.soft_ids, *loaded.processor.prompt_ids(asked)]
+        return [*loaded.soft_ids, *loaded.processor.prompt_ids(turns_of(loaded, sample))]
 
     def _place(
-        self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor
+        self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_IND: torch.Tensor
     ) -> dict[str, Any]:
         """Return the inputs of whole sequences, with positions where the model does not find them by itself."""
-        inputs = self._inputs(loaded, ids_BL, mask_BL, regions_BND)
+        inputs = self._inputs(loaded, ids_BL, mask_BL, regions_IND)
         if not hasattr(loaded.core.model, "get_rope_index"):
             inputs["position_ids"] = (mask_BL.cumsum(1) - 1).clamp(min=0)
         return inputs
 
     def _inputs(
-        self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_BND: torch.Tensor
+        self, loaded: Loaded, ids_BL: torch.Tensor, mask_BL: torch.Tensor, regions_IND: torch.Tensor
     ) -> dict[str, Any]:
-        """Return what the model's `forward` takes of a sequence and its image."""
+        """Return what the model's `forward` takes of sequences and their images."""
         image_BL = (ids_BL == loaded.core.config.image_token_id).long()
-        facts = _on(ids_BL.device, loaded.processor.repeat_facts(len(ids_BL)))
+        facts = _on(ids_BL.device, loaded.processor.repeat_facts(len(regions_IND)))
         given = {"mm_token_type_ids": image_BL, "token_type_ids": image_BL, **facts}
         return {
             "input_ids": ids_BL,
             "attention_mask": mask_BL,
-            "mm_encoder_outputs": {"image": split_depths(regions_BND, self.depth)},
+            "mm_encoder_outputs": {"image": split_depths(regions_IND, self.depth)},
             **{name: value for name, value in given.items() if name in self.accepted},
         }
 
@@ -274,6 +278,31 @@ def read_chat(source: str) -> Chat:
         UserError: its architecture is none that the family covers.
     """
     return Chat(AutoConfig.from_pretrained(source))
+
+
+def turns_of(loaded: Loaded, sample: Sample) -> Turns:
+    """Return what is said before a sample's answer, task tokens of a dataset (`<VQA>` ...) put into words.
+
+    Solved examples are turns of their own with their pictures, or stand as text before the question.
+    """
+    spec = loaded.spec
+    if spec.shots_as_text:
+        return Turns(word_whole(ModelSpec("", spec.prompt), sample, expand_task), (), spec.system)
+    solved = ((expand_task(render_prompt(spec.prompt, shot)), shot.suffix or "") for shot in sample.shots)
+    return Turns(expand_task(render_prompt(spec.prompt, sample)), tuple(solved), spec.system)
+
+
+def _images_by_sample(batch: Batch) -> list[tuple[int, ...]]:
+    """Return the images of each sample's prompt in order: those of its solved examples, then its own."""
+    own: list[tuple[int, ...]] = [(image,) for image in batch.image_of_B.tolist()]
+    if batch.shots_BE is None:
+        return own
+    shown = [tuple(image for image in row if image != NO_SHOT) for row in batch.shots_BE.tolist()]
+    return [shots + image for shots, image in zip(shown, own, strict=True)]
+
+
+def _list_images(batch: Batch) -> list[int]:
+    return [image for images in _images_by_sample(batch) for image in images]
 
 
 def _limit(loaded: Loaded) -> int:

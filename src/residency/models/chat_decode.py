@@ -1,4 +1,4 @@
-"""How a chat model goes on from prompts: what it has read of them in, greedy tokens or candidates' likelihoods out.
+"""How a chat model goes on from prompts: what it has read of them in, tokens or candidates' likelihoods out.
 
 Prompts about one image begin alike, up to its last place. That beginning is read once; its keys and values serve all
 of them, and theirs all candidates. Positions and masks are transformers' own, so a model type shares only where a
@@ -6,7 +6,7 @@ test holds that nothing changes.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,9 @@ class Read:
         return read, Read(read.logits[:, -1], read.past_key_values, mask_BS, next_B1)
 
 
-def share_beginnings(prompts: Sequence[list[int]], images: Sequence[int], image_token: int) -> list[list[int]] | None:
+def share_beginnings(
+    prompts: Sequence[list[int]], images: Sequence[Hashable], image_token: int
+) -> list[list[int]] | None:
     """Return the rows of each group of prompts that begin alike with one image, or None where nothing is gained.
 
     All beginnings must be of one length, and every prompt must go on behind its image.
@@ -59,7 +61,7 @@ def share_beginnings(prompts: Sequence[list[int]], images: Sequence[int], image_
     if len(ends) > 1 or any(len(prompt) in ends for prompt in prompts):
         return None
     (end,) = ends
-    groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    groups: dict[tuple[Hashable, tuple[int, ...]], list[int]] = {}
     for row, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
         groups.setdefault((image, tuple(prompt[:end])), []).append(row)
     return list(groups.values()) if len(groups) < len(prompts) else None

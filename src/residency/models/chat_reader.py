@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -15,6 +16,15 @@ ANY_SIZE = 448
 """Side in pixels for models that read pictures of any size; a recipe's `image_size` sets another."""
 MARK = "0A1"
 """An answer to find the place of answers in a template by; no template holds it."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What is said before an answer: the question about the picture, solved ones about others, the system's words."""
+
+    question: str
+    solved: tuple[tuple[str, str], ...] = ()
+    system: str = ""
 
 
 class ChatReader:
@@ -52,22 +62,25 @@ class ChatReader:
         """Return what the image processor says of `count` pictures besides their pixels."""
         return {name: torch.cat([fact] * count) for name, fact in self.facts.items()}
 
-    def render(self, question: str) -> str:
-        """Return the prompt as the template writes it, one token standing for the picture."""
-        return self._render([_user(question)], True)
+    def render(self, turns: Turns) -> str:
+        """Return the prompt as the template writes it, one token standing for each picture."""
+        messages = [_said("system", turns.system)] if turns.system else []
+        for question, answer in turns.solved:
+            messages += [_user(question), _said("assistant", answer)]
+        return self._render([*messages, _user(turns.question)], True)
 
-    def prompt_ids(self, question: str) -> list[int]:
-        """Return the prompt's token ids, the picture's places included.
+    def prompt_ids(self, turns: Turns) -> list[int]:
+        """Return the prompt's token ids, the pictures' places included.
 
         Raises:
-            UserError: the question holds the picture's own token.
+            UserError: a question holds the picture's own token.
         """
-        text = self.render(question)
-        if text.count(self.processor.image_token) != 1:
+        text, pictures = self.render(turns), len(turns.solved) + 1
+        if text.count(self.processor.image_token) != pictures:
             raise UserError(
-                f"the question `{question}` cannot be asked",
+                f"the question `{turns.question}` cannot be asked",
                 found=f"{text.count(self.processor.image_token)} places for a picture in its prompt",
-                allowed="one",
+                allowed=str(pictures),
                 do=f"take {self.processor.image_token} out of the question",
             )
         begins = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
@@ -95,8 +108,8 @@ class ChatReader:
 
     def _find_answer(self) -> tuple[str, str | None]:
         """Return what the template puts before an answer (SmolVLM: a space), and the token that ends its turn."""
-        asked = self.render("Q")
-        said = [_user("Q"), {"role": "assistant", "content": [{"type": "text", "text": MARK}]}]
+        asked = self.render(Turns("Q"))
+        said = [_user("Q"), _said("assistant", MARK)]
         before, _, behind = self._render(said, False).partition(MARK)
         lead = before.removeprefix(asked) if before.startswith(asked) else ""
         ids = self.tokenizer(behind, add_special_tokens=False)["input_ids"]
@@ -158,6 +171,10 @@ def choose_side(image_processor: Any, asked: int | None) -> tuple[int, bool]:
 def accepted_by(function: Any) -> tuple[str, ...]:
     """Return the names of a function's parameters."""
     return tuple(signature(function).parameters)
+
+
+def _said(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def _user(question: str) -> dict[str, Any]:

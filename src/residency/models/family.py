@@ -21,7 +21,8 @@ Images = Mapping[str, Image.Image]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What to load: a folder or hub name, the prompt's template, the image side in pixels (None: the model's own).
+    """What to load: a folder or hub name, the prompt's template and what is said before it, the image side in pixels
+    (None: the model's own), and whether solved examples are told as text even where pictures could be shown.
 
     `weights` are the numbers the weights are kept in; the linear layers of the `quantized` parts are kept at 4 bits.
     """
@@ -31,6 +32,8 @@ class ModelSpec:
     image_size: int | None = None
     weights: Weights = "fp32"
     quantized: tuple[Part, ...] = ()
+    system: str = ""
+    shots_as_text: bool = False
     speed: Speed = field(default_factory=Speed)
 
     @property
@@ -86,6 +89,7 @@ class Batch:
 
     pixels_MCHW, image_of_B (which image a sample asks about), prompt_BS and its mask (image positions included),
     labels_BT: answer tokens with their end token, -100 elsewhere; None where answers were left out.
+    shots_BE: which images a sample's solved examples are about, -1 where it has fewer; None: none are shown.
     """
 
     pixels_MCHW: torch.Tensor
@@ -93,11 +97,11 @@ class Batch:
     prompt_BS: torch.Tensor
     prompt_mask_BS: torch.Tensor
     labels_BT: torch.Tensor | None = None
+    shots_BE: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
-        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items() if value is not None}
-        return Batch(**moved)
+        return Batch(**{name: value.to(device) for name, value in self.tensors().items()})
 
     def take(self, rows: Sequence[int]) -> "Batch":
         """Return some of the samples, over the same images."""
@@ -108,11 +112,13 @@ class Batch:
             prompt_BS=self.prompt_BS[index],
             prompt_mask_BS=self.prompt_mask_BS[index],
             labels_BT=None if self.labels_BT is None else self.labels_BT[index],
+            shots_BE=None if self.shots_BE is None else self.shots_BE[index],
         )
 
     def tensors(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the fields that hold something, by name."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in held.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,8 @@ class Family(Protocol):
 
     image_prefix: Prefix
     """Whether an image's questions share what reads its regions, as a test of equality with separate samples holds."""
+    several_images: bool
+    """A prompt may hold further pictures: solved examples are shown with theirs."""
     looks: tuple[Part, ...]
     """The parts that `look` goes through; none where an image's features depend on its neighbours."""
 

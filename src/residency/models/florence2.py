@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -11,7 +12,7 @@ from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
-from residency.models.prompts import render_prompt
+from residency.models.prompts import word_whole
 from residency.models.sampling import Sampling
 from residency.models.seq2seq import cross_decoder
 from residency.models.weights import load_weights
@@ -35,6 +36,7 @@ class Florence2:
         "language": "model.language_model",
     }
     image_prefix: Prefix = "separate"
+    several_images = False
     looks: tuple[Part, ...] = ("vision",)
     lora_targets: Mapping[Part, tuple[str, ...]] = {
         "vision": ("qkv", "proj", "fc1", "fc2"),
@@ -80,7 +82,7 @@ class Florence2:
             UserError: a prompt is longer than the model reads.
         """
         tokenizer = loaded.processor.tokenizer
-        prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
+        prompts = [word_prompt(loaded, sample) for sample in samples]
         begin = [tokenizer.image_token_id] * loaded.processor.num_image_tokens + loaded.soft_ids
         prompt_BS, mask_BS = _padded([begin + ids for ids in _token_ids(tokenizer, prompts)], tokenizer.pad_token_id)
         limit = loaded.core.config.text_config.max_position_embeddings
@@ -104,7 +106,7 @@ class Florence2:
     def find_overlong(self, loaded: Loaded, samples: Sequence[Sample]) -> list[Problem]:
         """Return a problem for each sample whose prompt (with the image's tokens) or answer the model cannot hold."""
         tokenizer, limit = loaded.processor.tokenizer, loaded.core.config.text_config.max_position_embeddings
-        prompts = [expand_task(loaded.processor, render_prompt(loaded.spec.prompt, sample)) for sample in samples]
+        prompts = [word_prompt(loaded, sample) for sample in samples]
         image = loaded.processor.num_image_tokens + len(loaded.soft_ids)
         lengths = {
             "prompt": [image + len(ids) for ids in _token_ids(tokenizer, prompts)],
@@ -228,6 +230,11 @@ def _require_room(processor: Florence2Processor, source: str) -> None:
             found=f"the tower gives {regions} regions, the processor leaves room for {processor.num_image_tokens}",
             do="fetch both again",
         )
+
+
+def word_prompt(loaded: Loaded, sample: Sample) -> str:
+    """Return a prompt in Florence-2's words, task tokens put into them."""
+    return word_whole(loaded.spec, sample, partial(expand_task, loaded.processor))
 
 
 def expand_task(processor: Florence2Processor, prompt: str) -> str:

@@ -23,7 +23,7 @@ from residency.errors import UserError
 from residency.models.causal import Causal
 from residency.models.decoder import FIRST_REGION, LINE_BREAK
 from residency.models.family import Loaded, Prefix
-from residency.models.prompts import render_prompt
+from residency.models.prompts import word_whole
 from residency.types import Sample
 
 FRAME = "USER: <image>\nQUESTION ASSISTANT:"
@@ -70,7 +70,7 @@ class Llava(Causal):
     def word_prompt(self, loaded: Loaded, sample: Sample) -> str:
         """Return the question in the checkpoint's own chat template, else in LLaVA-1.5's."""
         before, behind = _frame_of(loaded)
-        return before + expand_task(render_prompt(loaded.spec.prompt, sample)) + behind
+        return before + word_whole(loaded.spec, sample, expand_task) + behind
 
     def answer_ids(self, loaded: Loaded, text: str) -> list[int]:
         """Return an answer's tokens as they stand behind the prompt's last word, and the end token.

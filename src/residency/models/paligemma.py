@@ -14,7 +14,7 @@ from residency.errors import UserError
 from residency.models.causal import Causal
 from residency.models.decoder import FIRST_REGION, Decoder
 from residency.models.family import Loaded
-from residency.models.prompts import render_prompt
+from residency.models.prompts import word_whole
 from residency.types import Sample
 
 SPOKEN = re.compile(r"^(?:(?:answer|question|caption|cap|describe) [a-z]{2,3}\b|(?:detect|segment) \S|ocr$)")
@@ -67,7 +67,7 @@ class PaliGemma(Causal):
             UserError: objects are to be found, but not which.
         """
         processor = loaded.processor
-        task = " ".join(word_task(render_prompt(loaded.spec.prompt, sample)).split())
+        task = " ".join(word_whole(loaded.spec, sample, word_task, tell_places).split())
         return f"{processor.image_token}{processor.tokenizer.bos_token}{task}\n"
 
     def answer_ids(self, loaded: Loaded, text: str) -> list[int]:

@@ -73,6 +73,8 @@ def open_model(
     name: str,
     *,
     prompt: str = "{prefix}",
+    system: str = "",
+    shots_as_text: bool = False,
     image_size: int | None = None,
     tune: Tune | None = None,
     speed: Speed = Speed(),  # noqa: B008 (frozen)
@@ -89,7 +91,7 @@ def open_model(
     transformers.utils.logging.disable_progress_bar()
     try:
         family = _find_family(name, source)
-        held = ModelSpec(source, prompt, image_size, speed=speed)
+        held = ModelSpec(source, prompt, image_size, system=system, shots_as_text=shots_as_text, speed=speed)
         if tune:
             held = replace(held, weights=tune.weights, quantized=tune.quantize_parts if tune.quantize else ())
         loaded = family.load(held)
@@ -101,6 +103,23 @@ def open_model(
         ) from error
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     return Opened(name, family, loaded)
+
+
+def open_base(recipe: Recipe, source: str | None = None, tune: Tune | None = None) -> Opened:
+    """Load a recipe's base model, asked as the recipe says; `source` and `tune` replace the recipe's own.
+
+    Raises:
+        UserError: as `open_model`.
+    """
+    return open_model(
+        source or recipe.model,
+        prompt=recipe.prompt,
+        system=recipe.system,
+        shots_as_text=recipe.shots.shown == "text",
+        image_size=recipe.image_size,
+        tune=tune or recipe.tune,
+        speed=recipe.speed,
+    )
 
 
 def read_run(run: Path) -> Recipe:
@@ -123,9 +142,7 @@ def open_run(run: Path) -> tuple[Recipe, Opened]:
         UserError: as `read_run`; the adapter is damaged.
     """
     recipe = read_run(run)
-    opened = open_model(
-        recipe.model, prompt=recipe.prompt, image_size=recipe.image_size, tune=recipe.tune, speed=recipe.speed
-    )
+    opened = open_base(recipe)
     try:
         attach_adapter(opened.loaded, run / "adapter")
     except DAMAGED as error:

@@ -1,6 +1,6 @@
 """Answers about a few images: a model and samples in, what it says to each out, with candidates and confidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,19 +42,32 @@ def answer_each(
 
     The tower sees an image once for all its questions; so does what reads its regions, unless `speed.at_once` is off.
     """
+    made = dict(answer_in_turn(opened, samples, questions, offers, settings, images))
+    return [made[row] for row in range(len(samples))]
+
+
+def answer_in_turn(
+    opened: Opened,
+    samples: Sequence[Sample],
+    questions: Sequence[Question | None],
+    offers: Sequence[Candidates | None],
+    settings: Predict,
+    images: Images | None,
+) -> Iterator[tuple[int, Said]]:
+    """Yield each sample's place and what `answer_each` says to it as soon as it is known: the chosen answers first."""
     family, loaded = opened.family, opened.loaded
     batch = family.encode(loaded, samples, with_answers=False, images=images).to(loaded.device)
     regions_MND = family.see(loaded, batch.pixels_MCHW)
     parts: dict[str, list[int]] = {}
     for row, sample in enumerate(samples):
         parts.setdefault("" if loaded.spec.speed.at_once else sample.question or "", []).append(row)
-    made: dict[int, dict[str, Any]] = {}
     for rows in parts.values():
-        made |= _score_rows(opened, batch, regions_MND, questions, {row: o for row in rows if (o := offers[row])})
+        chosen = _score_rows(opened, batch, regions_MND, questions, {row: o for row in rows if (o := offers[row])})
+        yield from ((row, Said(samples[row], fields)) for row, fields in chosen.items())
         if free := [row for row in rows if not offers[row]]:
             said = family.generate(loaded, batch.take(free), regions_MND, max_new_tokens=settings.max_new_tokens)
-            made |= {row: _generated(questions[row], answer) for row, answer in zip(free, said, strict=True)}
-    return [Said(sample, made[row]) for row, sample in enumerate(samples)]
+            for row, answer in zip(free, said, strict=True):
+                yield row, Said(samples[row], _generated(questions[row], answer))
 
 
 def answer_together(

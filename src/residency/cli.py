@@ -26,7 +26,7 @@ def demo(
     tell(run_demo(out, quick=quick, say=say), as_json, lines=("finding", "report"))
 
 
-for about in ("data", "tuning", "exam", "evidence", "delivery"):  # --help lists the commands in this order
+for about in ("data", "knowledge", "retrieval", "tuning", "exam", "evidence", "delivery", "serve"):  # --help lists the commands in this order
     import_module(f"residency.commands.{about}")
 
 

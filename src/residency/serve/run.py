@@ -1,0 +1,106 @@
+"""What the command asks for in, a server that runs until it is stopped out."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from residency.errors import MissingExtra, UserError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of `residency serve`."""
+
+    model: str
+    data: Path | None = None
+    questionnaire: str | None = None
+    port: int = 8000
+    host: str = "127.0.0.1"
+    store: Path | None = None
+    database: str | None = None
+    tokens: Path | None = None
+    hosts: tuple[str, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+    batch: int = 8
+    places: int = 64
+    threads: int | None = None
+    timeout: float = 60.0
+    most_mb: int = 32
+
+
+def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
+    """Load the model, open the store, and serve until a signal; what waits is then still answered.
+
+    Raises:
+        UserError: the model, its data, the store, the tokens or the port cannot be used.
+        MissingExtra: the extra `serve` is not installed.
+    """
+    for package in ("fastapi", "uvicorn", "sqlmodel", "alembic", "prometheus_client", "python_multipart"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "serve")
+    import torch
+    import uvicorn
+
+    from residency.serve.api import create_app
+    from residency.serve.guard import LOOPBACK, Rules
+    from residency.serve.interpret import open_interpreter
+    from residency.serve.logs import JsonHandler, Logs, Meters
+    from residency.serve.people import Entry, People, hash_token, make_token, read_people
+    from residency.serve.service import Service
+    from residency.serve.store import open_store
+    from residency.serve.worker import Worker
+
+    people = read_people(wanted.tokens) if wanted.tokens else People({})
+    listening = _listen(wanted.host, wanted.port)
+    torch.set_num_threads(wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1))
+    interpreter = open_interpreter(wanted.model, wanted.data, wanted.questionnaire)
+    store = open_store(wanted.store or _default_store(wanted.model), interpreter.questionnaire, wanted.database)
+    told = None
+    if wanted.host not in LOOPBACK and not people.entries:
+        told = make_token()
+        people = People({"admin": Entry(role="admin", sha256=hash_token(told))})
+    logs, meters = Logs(), Meters()
+    worker = Worker(interpreter, wanted.batch, wanted.places)
+    service = Service(interpreter, worker, store, meters, wanted.timeout)
+    names = (*LOOPBACK, wanted.host, socket.gethostname().lower(), *(name.lower() for name in wanted.hosts))
+    app = create_app(service, Rules(people, names, upload_bytes=wanted.most_mb << 20), logs)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = [JsonHandler(logs)] if name == "uvicorn" else []
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=60,
+            timeout_keep_alive=20, ssl_certfile=wanted.certificate, ssl_keyfile=wanted.key, lifespan="on",
+        )
+    )  # fmt: skip
+    scheme = "https" if wanted.certificate else "http"
+    say(f"{interpreter.name} answers {len(interpreter.questions)} questions; reviews in {store.folder}")
+    if told:
+        say(f"token (admin), told once: {told}")
+    say(f"open {scheme}://{wanted.host}:{listening.getsockname()[1]}/  (Ctrl-C ends it)")
+    server.run(sockets=[listening])
+
+
+def _default_store(model: str) -> Path:
+    return Path(model) / "reviews" if (Path(model) / "config.yaml").is_file() else Path("residency-reviews")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket on the address, before a model is loaded for nothing.
+
+    Raises:
+        UserError: the address is taken, or not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        do = "choose another --port (0: any that is free) or --host"
+        raise UserError(f"nobody can listen at {host}:{port}", found=error.strerror, do=do) from None
+    return listening

@@ -1,0 +1,69 @@
+"""What the server tells: records of an interpretation as the API's JSON, and places read from an answer's text."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from residency import NOT_FOR_DIAGNOSIS
+from residency.types import Answer, AnswerType, Box, Outline, Record
+from residency.ultrasound.outline import TOLD_BIN, read_points
+
+WORDS = ((0.95, "very sure"), (0.8, "sure"), (0.6, "rather sure"), (0.4, "unsure"), (0.0, "guessing"))
+"""The least confidence for each word."""
+_PLACED = re.compile(r"([^<>]*)((?:<loc_\d{1,3}>)+)")
+
+
+class AnswerTold(Record):
+    """An answer as the server tells it. `confidence` in [0, 1] at validation's temperature; `sure` is false below the
+    run's threshold or where the text is no answer; `candidates` are shares, the likeliest first; px of the original."""
+
+    question: str
+    wording: str
+    type: AnswerType
+    answer: Answer | None = None
+    parts: dict[str, Answer] = Field(default_factory=dict)
+    text: str
+    confidence: float
+    confidence_words: str
+    sure: bool
+    threshold: float | None = None
+    candidates: dict[str, float] = Field(default_factory=dict)
+    boxes: tuple[Box, ...] = ()
+    outlines: tuple[Outline, ...] = ()
+
+
+class Interpretation(Record):
+    """A case: one uploaded picture with all the answers about it. `seconds` is the model's share, not the waiting."""
+
+    case: str
+    created: datetime
+    image_sha256: Annotated[str, Field(description="SHA-256 of the picture's PNG copy that is kept.")]
+    width: int
+    height: int
+    spacing_mm: tuple[float, float] | None = None
+    model: str
+    questionnaire: str
+    answers: tuple[AnswerTold, ...] = ()
+    seconds: float = 0.0
+    note: str = NOT_FOR_DIAGNOSIS
+
+
+def tell_words(confidence: float) -> str:
+    """Return a confidence in words."""
+    return next(word for least, word in WORDS if confidence >= least)
+
+
+def read_places(text: str, size: tuple[int, int]) -> tuple[tuple[Box, ...], tuple[Outline, ...]]:
+    """Return the boxes (two points a label) and outlines (three or more) told in location tokens, in pixels."""
+    boxes, outlines, label = [], [], ""
+    for name, tokens in _PLACED.findall(text):
+        label = name.strip(" ,;.") or label
+        points_P2 = read_points(tokens) * size
+        if len(TOLD_BIN.findall(tokens)) == 4:
+            (x0, y0), (x1, y1) = points_P2.tolist()
+            boxes += [Box(label=label, xyxy=(x0, y0, x1, y1))] if x1 > x0 and y1 > y0 else []
+        elif len(points_P2) >= 3:
+            outlines.append(Outline(label=label, points=tuple((x, y) for x, y in points_P2.tolist())))
+    return tuple(boxes), tuple(outlines)

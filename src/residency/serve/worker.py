@@ -1,0 +1,138 @@
+"""Pictures in from many requests, answers out: one model thread, a bounded queue before it, requests in batches.
+
+A full queue refuses at once and says when to come again, so that nobody waits for an answer that comes too late.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, Queue
+from threading import Lock, Thread
+from typing import Protocol
+
+from residency.serve.interpret import Picture
+from residency.serve.told import AnswerTold
+
+Hear = Callable[[AnswerTold], None]
+RECENT = 32
+
+
+class Reads(Protocol):
+    """What answers pictures (`Interpreter`)."""
+
+    def read(self, pictures: list[Picture], hear: Callable[[int, AnswerTold], None]) -> None:
+        """Call `hear` with a picture's place and each of its answers."""
+
+
+class Busy(Exception):
+    """The queue is full; `retry_after` is after how many seconds a place should be free."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"the queue is full; come again in {retry_after} s")
+
+
+@dataclass
+class Job:
+    """A picture that waits; `done` holds the model's seconds for it when all its answers were heard."""
+
+    picture: Picture
+    hear: Hear
+    done: "Future[float]" = field(default_factory=Future)
+
+
+class Worker:
+    """The model thread and its queue. `batch` pictures are read at once at most; `places` may wait."""
+
+    def __init__(self, reader: Reads, batch: int = 8, places: int = 64) -> None:
+        self.reader, self.batch = reader, batch
+        self.queue: Queue[Job | None] = Queue()
+        self.places = places
+        self.held = 0
+        self.batches: Callable[[int, float], None] = lambda pictures, seconds: None
+        self._lock = Lock()
+        self._recent: deque[float] = deque([1.0], maxlen=RECENT)
+        self._thread = Thread(target=self._work, name="model", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what waits, then end."""
+        self.queue.put(None)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the model thread is at work."""
+        return self._thread.is_alive()
+
+    def reserve(self) -> None:
+        """Take a place; `submit` fills it, `release` gives it back.
+
+        Raises:
+            Busy: all are taken.
+        """
+        with self._lock:
+            if self.held >= self.places:
+                waiting = self.held * sum(self._recent) / len(self._recent)
+                raise Busy(max(1, math.ceil(min(waiting / 2, 60))))
+            self.held += 1
+
+    def release(self) -> None:
+        """Give a place back."""
+        with self._lock:
+            self.held -= 1
+
+    def submit(self, picture: Picture, hear: Hear) -> "Future[float]":
+        """Queue a picture in a reserved place; `hear` is called on the model thread with each answer."""
+        job = Job(picture, hear)
+        job.done.add_done_callback(lambda _: self.release())
+        self.queue.put(job)
+        return job.done
+
+    def _work(self) -> None:
+        while (jobs := self._gather()) is not None:
+            jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
+            if jobs:
+                self._answer(jobs)
+
+    def _gather(self) -> list[Job] | None:
+        """Return what waits, at most a batch; None when the server closes."""
+        first = self.queue.get()
+        if first is None:
+            return None
+        jobs = [first]
+        while len(jobs) < self.batch:
+            try:
+                job = self.queue.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                self.queue.put(None)
+                break
+            jobs.append(job)
+        return jobs
+
+    def _answer(self, jobs: list[Job]) -> None:
+        """Read a batch; if that fails, each picture alone, so that one does not take the others with it."""
+        began = time.perf_counter()
+        try:
+            self.reader.read([job.picture for job in jobs], lambda place, answer: jobs[place].hear(answer))
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._answer([job])
+            else:
+                jobs[0].done.set_exception(error)
+            return
+        seconds = (time.perf_counter() - began) / len(jobs)
+        with self._lock:
+            self._recent.append(seconds)
+        self.batches(len(jobs), seconds)
+        for job in jobs:
+            job.done.set_result(seconds)

@@ -21,7 +21,7 @@ from residency.files import write_lines
 from residency.folder import check_data, check_folder, holding, is_own_data, is_trained
 from residency.material import require_ready, select_samples
 from residency.models.family import Images
-from residency.models.registry import Opened, open_model, open_run, read_run
+from residency.models.registry import Opened, ask_as, open_base, open_run, read_run
 from residency.predict import (
     Asked,
     blind_images,
@@ -32,6 +32,7 @@ from residency.predict import (
 )
 from residency.processes import is_first, join_processes, wait_for_all
 from residency.progress import track
+from residency.prompting.phrasings import Phrasing
 from residency.selftrain import self_train
 from residency.shares import write_shares
 from residency.train import Trained, train_run
@@ -103,6 +104,7 @@ def predict_runs(
     out: Path | None = None,
     engine: EngineName = "local",
     workers: int | None = None,
+    asking: Phrasing | None = None,
 ) -> Predicted:
     """Answer with every run (the folds of one); in `out`, where it is named, several get a folder each.
 
@@ -119,6 +121,7 @@ def predict_runs(
             out=out / run.name if out and len(runs) > 1 else out,
             engine=engine,
             workers=workers,
+            asking=asking,
         )
         for run in runs
     ]
@@ -139,18 +142,22 @@ def predict_run(
     out: Path | None = None,
     engine: EngineName = "local",
     workers: int | None = None,
+    asking: Phrasing | None = None,
 ) -> Predicted:
     """Answer a split of a run's dataset (or of another one) in the given ways; whole files are not made again.
 
-    `engine`: this process, or `workers` on a Ray cluster; the floors' tower is always seen through here.
+    `engine`: this process, or `workers` on a Ray cluster; the floors' tower is always seen through here. `asking`
+    takes the place of the recipe's prompt, system and shots.
 
     Raises:
         UserError: no such run, its training has not ended, the split is empty, or another command is at work on it.
         MissingExtra: Ray is asked for and not installed.
     """
     join_processes()
-    recipe = read_run(run)
+    recipe = asking.apply(read_run(run)) if asking else read_run(run)
     opened = open_run(run)[1] if engine == "local" or floors else None
+    if asking and opened:
+        ask_as(opened.loaded, recipe)
     folder = out or _default_folder(recipe, run, data)
     with holding(folder):
         exam = _set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
@@ -202,6 +209,7 @@ def predict_model(
     *,
     engine: EngineName = "local",
     workers: int | None = None,
+    asking: Phrasing | None = None,
 ) -> Predicted:
     """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates, into `out`.
 
@@ -210,9 +218,10 @@ def predict_model(
         MissingExtra: Ray is asked for and not installed.
     """
     join_processes()
-    exam = _set_exam(Recipe(name="base", data=data, model=model), None, split, 0)
+    recipe = (asking or Phrasing()).apply(Recipe(name="base", data=data, model=model))
+    exam = _set_exam(recipe, None, split, 0)
     path = out / f"{split}.base.jsonl"
-    with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_model(model)) as answer:
+    with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_base(recipe)) as answer:
         made = _answer_mode(answer, exam, "base", path, out)
     return Predicted(files=(str(path),), not_run={}, made=made)
 

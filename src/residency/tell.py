@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from residency.errors import UserError
 from residency.processes import await_first, is_first
@@ -58,6 +59,21 @@ def score_table(examination: Any) -> Table:
         own, *others = (found.get((question.id, name)) for name in columns)
         interval = "-" if own is None or own.low is None else f"[{own.low:.2f}, {own.high:.2f}]"
         table.add_row(question.id, question.metric, _score_cell(own), interval, *map(_score_cell, others))
+    return table
+
+
+def prompt_table(search: Any) -> Table:
+    """Return the ways of asking that were tried, the best first, with their figure on validation."""
+    heads = ("score", "95% interval", "examples", "seed", "seconds an answer", "system", "prompt")
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for one in search.tried:
+        figure, shots = one.figure, one.asked.shots
+        ends = "-" if figure.low is None else f"[{figure.low:.2f}, {figure.high:.2f}]"
+        score = "-" if figure.value is None else f"{figure.value:.3f}"
+        examples = f"{shots.count} as {one.shown}" if shots.count else "none"
+        seed = f"{shots.seed}{' reversed' if shots.order == 'reversed' else ''}" if shots.count else ""
+        words = (Text(text.replace("\n", "\\n")) for text in (one.asked.system, one.asked.prompt))
+        table.add_row(score, ends, examples, seed, f"{one.seconds:.3f}", *words)
     return table
 
 

@@ -21,6 +21,8 @@ def predict(
     split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
     mode: Annotated[Way, typer.Option("--as", help="One way of answering, or all five.")] = "all",
     out: Annotated[Path | None, typer.Option(help="Folder for the predictions; left out, the run's own.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Ask as a search found best: prompts.json.")] = None,
+    shots: Annotated[int | None, typer.Option(help="With --prompts: the best with so many examples.")] = None,
     engine: Annotated[
         Engine, typer.Option(help="This process, or the workers of a Ray cluster (docs/several-gpus.md).")
     ] = "local",
@@ -30,11 +32,31 @@ def predict(
     """Answer a split: as tuned, as the base, with a blank image, another patient's image, another question."""
     from residency.exam import predict_model, predict_runs
 
+    if shots is not None and prompts is None:
+        raise UserError("--shots says which of a search's prompts to take", do="--prompts prompts.json")
+    asking = None
+    if prompts:
+        from residency.prompting.search import take_best
+
+        if engine == "ray":
+            raise UserError("--prompts is for one process", found="--engine ray", do="leave --engine out")
+        folder = prompts if prompts.is_dir() else prompts.parent
+        out = out or folder / f"predictions{'' if shots is None else f'-{shots}'}"
+        asking, searched = take_best(prompts, model, shots, out)
+        data = data or searched
     modes: tuple[Mode, ...] = MODES if mode == "all" else (mode,)
     runs = [Path(model), *sorted(Path(model).glob("fold-*"))]
     if runs := [run for run in runs if (run / "config.yaml").is_file()]:
         result = predict_runs(
-            runs, data=data, split=split, modes=modes, floors=mode == "all", out=out, engine=engine, workers=workers
+            runs,
+            data=data,
+            split=split,
+            modes=modes,
+            floors=mode == "all",
+            out=out,
+            engine=engine,
+            workers=workers,
+            asking=asking,
         )
     elif data is None:
         raise UserError(
@@ -45,7 +67,8 @@ def predict(
     elif mode not in ("base", "all"):
         raise UserError(f"{model} is not tuned, so it answers in one way", found=f"--as {mode}", allowed="--as base")
     else:
-        result = predict_model(model, data, out or Path("predictions"), split, engine=engine, workers=workers)
+        folder = out or Path("predictions")
+        result = predict_model(model, data, folder, split, engine=engine, workers=workers, asking=asking)
     elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
     tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
 

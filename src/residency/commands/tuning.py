@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from residency.commands.app import Json, Seed, app
-from residency.tell import model_table, out_console, say, tell
+from residency.tell import model_table, out_console, prompt_table, say, tell
 
 
 @app.command()
@@ -34,6 +34,38 @@ def train(
             raise typer.Exit(130)
     folds = {"folds": [result.model_dump(mode="json") for result in results]}
     tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
+
+
+@app.command()
+def prompts(
+    model: Annotated[str, typer.Argument(help="A run folder, or a base model's short name or folder.")],
+    data: Annotated[Path | None, typer.Option(help="The dataset; left out, the run's own.")] = None,
+    choices: Annotated[
+        Path | None, typer.Option(help="YAML of systems, prompts, shots, seeds (docs/prompts.md).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many validation images, whole groups.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; left out, RUN/prompts or prompts/MODEL.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the words a model is best asked in, on validation items alone: system, wording, examples, their order.
+
+    The same command goes on after a stop.
+    """
+    from residency.prompting.search import FILE, search_prompts
+
+    is_run = (Path(model) / "config.yaml").is_file()
+    folder = out or (Path(model) / "prompts" if is_run else Path("prompts") / Path(model).name)
+    search = search_prompts(model, data, folder, say, choices=choices, limit=limit)
+    if as_json:
+        tell(search, True)
+        return
+    out_console.print(prompt_table(search))
+    out_console.print(f"{search.samples} answers of {search.groups} groups; {search.note}", markup=False)
+    for best in search.best:
+        of = "any number of" if best.shots is None else str(best.shots)
+        out_console.print(f"\nbest with {of} examples:\n{best.recipe}", markup=False)
+    named = "" if is_run else f" --data {search.data}"
+    out_console.print(f"\nnext: residency predict {model}{named} --prompts {folder / FILE}", markup=False)
 
 
 @app.command()

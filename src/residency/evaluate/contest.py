@@ -11,11 +11,13 @@ from residency.data.dataset import Dataset
 from residency.errors import UserError
 from residency.evaluate.read import check_ids, find_dataset, hash_evidence, run_folders
 from residency.evaluate.records import Hashes, Warned
-from residency.files import read_lines
+from residency.files import read_json, read_lines
 from residency.recipe import load_recipe
 from residency.types import SPLITS, Prediction, Record, Sample, SplitName
 
 Decided = Literal["win", "tie", "loss"]
+ASKED = "asked.json"
+"""Beside predictions whose prompt was searched for (`residency predict --prompts`)."""
 _MODE = re.compile(r"(?:train|val|test|all)\.([a-z]+)\.jsonl")
 
 
@@ -70,6 +72,27 @@ class Pair(Record):
         )
 
 
+class AskedAs(Record):
+    """How a model was asked where its prompt was searched for: among how many ways, on how many validation samples."""
+
+    model: str
+    prompt: str
+    system: str = ""
+    shots: int = 0
+    tried: int
+    samples: int
+    groups: int
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        system = f" after {self.system!r}" if self.system else ""
+        shots = f" with {self.shots} solved examples" if self.shots else ""
+        return (
+            f"{self.model} was asked {self.prompt!r}{system}{shots}: the best of {self.tried} ways on "
+            f"{self.samples} validation answers of {self.groups} groups"
+        )
+
+
 class Contestant(Record):
     """Who took part: name, what it was read from, how it answered, and the hashes of all that went in."""
 
@@ -79,6 +102,7 @@ class Contestant(Record):
     model: str
     answers: int
     hashes: Hashes
+    asked: AskedAs | None = None
 
 
 class Comparison(Record):
@@ -197,8 +221,11 @@ def _enter(path: Path, data: Path | None, split: SplitName, datasets: dict[Path,
     known = {sample.id: sample for sample in dataset.samples}
     check_ids({modes[0]: made}, known, files[0])
     hashes = hash_evidence(dataset.folder, files, {"own": made}, folder)
+    asked = read_json(told, AskedAs) if (told := files[0].parent / ASKED).is_file() else None
+    if asked:
+        name = f"{Path(asked.model).name} {modes[0]}"
     shown = Contestant(
-        name=name, source=str(path), mode=modes[0], model=made[0].model, answers=len(made), hashes=hashes
+        name=name, source=str(path), mode=modes[0], model=made[0].model, answers=len(made), hashes=hashes, asked=asked
     )
     return Entered(shown, dataset, {prediction.id: prediction for prediction in made}, recipe)
 

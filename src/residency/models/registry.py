@@ -122,6 +122,12 @@ def open_base(recipe: Recipe, source: str | None = None, tune: Tune | None = Non
     )
 
 
+def ask_as(loaded: Loaded, recipe: Recipe) -> None:
+    """Let a model in memory be asked as another recipe says."""
+    as_text = recipe.shots.shown == "text"
+    loaded.spec = replace(loaded.spec, prompt=recipe.prompt, system=recipe.system, shots_as_text=as_text)
+
+
 def read_run(run: Path) -> Recipe:
     """Return the recipe of a trained run; nothing is loaded.
 

@@ -67,6 +67,10 @@ def show_rows(pair: Pair) -> list[tuple[str, ...]]:
 
 def tell_methods(comparison: Comparison) -> str:
     """Return how the comparison was made, in words that a paper may use."""
+    own = [one.asked.sentence() for one in comparison.contestants if one.asked]
+    prompts = (
+        f" Prompts were searched for each model by itself, on validation items alone: {'; '.join(own)}." if own else ""
+    )
     return (
         f"Models were compared on the same {comparison.items} answers of {comparison.groups} groups (patients). "
         "Differences in each question's primary score are paired; 95% intervals come from "
@@ -75,7 +79,7 @@ def tell_methods(comparison: Comparison) -> str:
         "By question a win or loss is a two-sided p below 0.05 after Holm's adjustment over questions; overall, the "
         "mean credit over all answers but numbers, p is not adjusted; all else is a tie. Power: how many more such "
         "groups would show the difference found with probability 0.8, were it the true one; by question at a level of "
-        "0.05 divided by the number of questions."
+        f"0.05 divided by the number of questions.{prompts}"
     )
 
 

@@ -9,7 +9,7 @@ SRC = Path(__file__).parent.parent / "src" / "residency"
 LAYERS = (
     ("types", "errors", "files", "progress", "foreign", "processes"),
     ("config", "recipe", "questionnaire"),
-    ("ultrasound", "losses"),
+    ("ultrasound", "losses", "dicom"),
     ("data",),
     ("models",),
     ("predict", "answering"),

@@ -1,11 +1,10 @@
 """Put a run to the test: a recipe or a run folder in, the test split's predictions in every way and the floors' out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -20,8 +19,10 @@ from residency.evaluate.floors import Probe, predict_floor
 from residency.files import write_lines
 from residency.folder import check_data, check_folder, holding, is_own_data, is_trained
 from residency.material import require_ready, select_samples
+from residency.models.embed import tower_features
 from residency.models.family import Images
 from residency.models.registry import Opened, ask_as, open_base, open_run, read_run
+from residency.neighbours import tell_asked
 from residency.predict import (
     Asked,
     blind_images,
@@ -31,8 +32,8 @@ from residency.predict import (
     write_mean_image,
 )
 from residency.processes import is_first, join_processes, wait_for_all
-from residency.progress import track
 from residency.prompting.phrasings import Phrasing
+from residency.recipe import name_overrides, override_asking
 from residency.selftrain import self_train
 from residency.shares import write_shares
 from residency.train import Trained, train_run
@@ -105,6 +106,7 @@ def predict_runs(
     engine: EngineName = "local",
     workers: int | None = None,
     asking: Phrasing | None = None,
+    overrides: Sequence[str] = (),
 ) -> Predicted:
     """Answer with every run (the folds of one); in `out`, where it is named, several get a folder each.
 
@@ -122,6 +124,7 @@ def predict_runs(
             engine=engine,
             workers=workers,
             asking=asking,
+            overrides=overrides,
         )
         for run in runs
     ]
@@ -143,11 +146,13 @@ def predict_run(
     engine: EngineName = "local",
     workers: int | None = None,
     asking: Phrasing | None = None,
+    overrides: Sequence[str] = (),
 ) -> Predicted:
     """Answer a split of a run's dataset (or of another one) in the given ways; whole files are not made again.
 
     `engine`: this process, or `workers` on a Ray cluster; the floors' tower is always seen through here. `asking`
-    takes the place of the recipe's prompt, system and shots.
+    takes the place of the recipe's prompt, system and shots; `overrides` (`retrieval.k=3`) of what else says how to
+    ask, and name the folder that their answers lie in.
 
     Raises:
         UserError: no such run, its training has not ended, the split is empty, or another command is at work on it.
@@ -155,13 +160,15 @@ def predict_run(
     """
     join_processes()
     recipe = asking.apply(read_run(run)) if asking else read_run(run)
+    recipe = override_asking(recipe, overrides)
     opened = open_run(run)[1] if engine == "local" or floors else None
     if asking and opened:
         ask_as(opened.loaded, recipe)
-    folder = out or _default_folder(recipe, run, data)
+    folder = out or _default_folder(recipe, run, data) / name_overrides(overrides)
     with holding(folder):
         exam = _set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
         with ray_engine(str(run), workers) if opened is None or engine == "ray" else local_engine(opened) as answer:
+            exam = _tell_neighbours(answer, exam, run, folder, opened)
             files, made, not_run = _answer_modes(answer, exam, modes, folder)
         if floors and opened is not None:
             if is_first():
@@ -189,6 +196,30 @@ def _answer_modes(
     return files, made, not_run
 
 
+def _tell_neighbours(engine: Engine, exam: Exam, run: Path, folder: Path, opened: Opened | None) -> Exam:
+    """Return the exam with what the recipe retrieves told in its prompts."""
+    recipe = exam.recipe
+    if recipe.retrieval is None:
+        return exam
+    own = load_dataset(recipe.data)
+    val = select_samples(recipe, own, own.split("val", exam.fold))
+    asked = Asked(recipe.name, "own" if is_trained(run) else "base", "val", exam.fold)
+    way = Pass(own.questionnaire, exam.candidates, asked, recipe.predict, None, recipe.ask)
+    told = tell_asked(
+        recipe,
+        exam.fold,
+        exam.training,
+        val,
+        exam.asked,
+        own.questionnaire,
+        run,
+        folder,
+        opened,
+        partial(engine, way),
+    )
+    return replace(exam, asked=told)
+
+
 def _default_folder(recipe: Recipe, run: Path, data: Path | None) -> Path:
     """Return the run's own folder of predictions, or one within it for a dataset that the run was not begun on.
 
@@ -210,6 +241,7 @@ def predict_model(
     engine: EngineName = "local",
     workers: int | None = None,
     asking: Phrasing | None = None,
+    overrides: Sequence[str] = (),
 ) -> Predicted:
     """Answer a dataset's split with an un-tuned model, choosing among the training split's candidates, into `out`.
 
@@ -219,21 +251,13 @@ def predict_model(
     """
     join_processes()
     recipe = (asking or Phrasing()).apply(Recipe(name="base", data=data, model=model))
+    recipe = override_asking(recipe, overrides)
+    out = out / name_overrides(overrides)
     exam = _set_exam(recipe, None, split, 0)
     path = out / f"{split}.base.jsonl"
     with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_base(recipe)) as answer:
         made = _answer_mode(answer, exam, "base", path, out)
     return Predicted(files=(str(path),), not_run={}, made=made)
-
-
-def tower_features(opened: Opened, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Return, by image, the mean region before the projector has been tuned: what the frozen tower sees, (D,)."""
-    features = {}
-    one_each = {sample.image: sample for sample in samples}
-    for image, sample in track(sorted(one_each.items()), "features of the frozen tower"):
-        batch = opened.family.encode(opened.loaded, [sample], with_answers=False).to(opened.loaded.device)
-        features[image] = opened.family.see(opened.loaded, batch.pixels_MCHW)[0].mean(0).float().cpu().numpy()
-    return features
 
 
 def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) -> Exam:

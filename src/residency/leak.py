@@ -18,7 +18,9 @@ def find_prompt_leak(
 
     Accuracy for answers in words; for numbers, one minus the error relative to always answering the median. Returns
     the two figures by question, and a sentence for each question where the words win by more than `LEAK_MARGIN`.
+    Neighbours' answers, which are told to be used, are left out.
     """
+    train, val = ([sample.model_copy(update={"context": None}) for sample in samples] for samples in (train, val))
     figures: dict[str, dict[str, float]] = {}
     leaks = []
     for id in dict.fromkeys(sample.question or "" for sample in train):

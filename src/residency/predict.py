@@ -113,6 +113,7 @@ def answer_samples(
                 fold=asked.fold,
                 prompt_sha256=sha256_text(word_whole(opened.loaded.spec, said.asked)),
                 seconds=round(seconds, 5),
+                neighbours=sample.context.neighbours if sample.context else (),
                 **said.fields,
             )
 

@@ -1,5 +1,6 @@
 """Recipes as files: YAML and `key=value` overrides in, a checked recipe out; and back."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,6 +47,32 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _set_key(values, override)
     return _validated(values, path)
+
+
+ASKING = ("retrieval", "predict", "speed")
+"""The sections that a trained run can be asked by in another way."""
+
+
+def override_asking(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with `key=value` overrides of how it is asked.
+
+    Raises:
+        UserError: a key belongs to training, is unknown, or its value is not allowed.
+    """
+    if not overrides:
+        return recipe
+    if other := [key for key in overrides if key.split(".")[0].split("=")[0] not in ASKING]:
+        allowed = [key for key in known_keys() if key.split(".")[0] in ASKING and "." in key]
+        raise UserError("a trained run keeps its recipe but for how it is asked", found=other, allowed=allowed)
+    values = recipe.model_dump(mode="json", exclude_defaults=True)
+    for override in overrides:
+        _set_key(values, override)
+    return _validated(values, Path(recipe.name))
+
+
+def name_overrides(overrides: Sequence[str]) -> str:
+    """Return a folder's name for answers made by overrides: theirs, in order; none without any."""
+    return re.sub(r"[^A-Za-z0-9=.,_-]+", "-", ",".join(sorted(overrides)))[:120]
 
 
 def dump_recipe(recipe: Recipe) -> str:

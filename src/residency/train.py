@@ -14,6 +14,7 @@ from residency.material import gather_material
 from residency.models.adapt import apply_plan, describe_plan, plan_tuning
 from residency.models.features import keep_features, remove_features
 from residency.models.registry import describe_prefix, open_base
+from residency.neighbours import tell_material
 from residency.preflight import require_lengths, require_passed, run_preflight
 from residency.processes import any_of_all, is_first, join_processes, wait_for_all
 from residency.progress import open_bar
@@ -57,6 +58,7 @@ def train_run(
     require_trackers(recipe.track)
     material = replace(gather_material(recipe, load_dataset(recipe.data), fold, sealed=sealed), pseudo=tuple(pseudo))
     opened = open_base(recipe)
+    material = tell_material(recipe, material, run, fold, opened)
     plan = plan_tuning(opened.family, opened.loaded.model, recipe.tune)
     for line in describe_plan(opened.family, opened.loaded.model, plan, recipe.tune):
         say(f"  plan {line}")

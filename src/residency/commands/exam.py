@@ -7,16 +7,20 @@ import typer
 
 from residency.commands.app import Json, app
 from residency.errors import UserError
-from residency.tell import out_console, score_table, tell
+from residency.tell import deletion_table, out_console, score_table, tell
 from residency.types import MODES, Mode, SplitName
 
 Engine = Literal["local", "ray"]
+Method = Literal["gradient", "occlusion"]
 Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
 
 
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A run folder, or a base model's short name or folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value of how to ask: retrieval.k=3, predict.tiles.side=640.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Another dataset than the run's.")] = None,
     split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
     mode: Annotated[Way, typer.Option("--as", help="One way of answering, or all five.")] = "all",
@@ -57,6 +61,7 @@ def predict(
             engine=engine,
             workers=workers,
             asking=asking,
+            overrides=overrides or (),
         )
     elif data is None:
         raise UserError(
@@ -68,9 +73,12 @@ def predict(
         raise UserError(f"{model} is not tuned, so it answers in one way", found=f"--as {mode}", allowed="--as base")
     else:
         folder = out or Path("predictions")
-        result = predict_model(model, data, folder, split, engine=engine, workers=workers, asking=asking)
+        given = overrides or ()
+        result = predict_model(
+            model, data, folder, split, engine=engine, workers=workers, asking=asking, overrides=given
+        )
     elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
-    tell(result, as_json, next=f"residency evaluate {elsewhere if data or out else model}")
+    tell(result, as_json, next=f"residency evaluate {elsewhere if data or out or overrides else model}")
 
 
 @app.command()
@@ -108,3 +116,32 @@ def report(
     page = write_report(run)
     written = {"report": str(page)} | ({"card": str(write_card(run))} if (run / "adapter").is_dir() else {})
     tell(written, as_json, next=f"open {page} in a browser")
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[Path | None, typer.Option(help="Another dataset than the run's.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
+    questions: Annotated[str, typer.Option(help="Some questions only: q1,q3.")] = "",
+    images: Annotated[int | None, typer.Option(min=1, help="So many images, drawn at random; all if left out.")] = None,
+    method: Annotated[
+        Method, typer.Option(help="gradient: one pass; occlusion: slower, for every family.")
+    ] = "gradient",
+    share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Deleted share of the sector's area.")] = 0.1,
+    draws: Annotated[int, typer.Option(min=1, help="Random regions that each marked one is held against.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="Folder for maps and figures; left out, the run's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw where in the image each answer comes from, and test it: delete that place, and as large places elsewhere."""
+    from residency.explain.split import explain_split
+
+    wanted = [name.strip() for name in questions.split(",") if name.strip()]
+    explanation = explain_split(
+        run, data=data, split=split, questions=wanted, images=images, method=method, share=share, draws=draws, out=out
+    )
+    if as_json:
+        tell(explanation, True)
+        return
+    out_console.print(deletion_table(explanation))
+    out_console.print(f"maps: {explanation.folder}", markup=False)

@@ -1,0 +1,35 @@
+"""Commands about retrieval: an index of annotated cases and of passages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from residency.commands.app import Json, app
+from residency.tell import tell
+
+
+@app.command()
+def index(
+    dataset: Annotated[Path, typer.Argument(help="A dataset; its training split alone is indexed.")],
+    model: Annotated[str, typer.Option(help="Whose tower sees the images: a model, a run, or a vision encoder.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the index; left out, DATASET/index.")] = None,
+    words: Annotated[str, typer.Option(help="How texts are searched: bm25, or a sentence encoder.")] = "bm25",
+    text: Annotated[list[Path] | None, typer.Option(help="Documents: .txt, .md, .jsonl, .json; or a folder.")] = None,
+    fold: Annotated[int, typer.Option(min=0, help="Whose training split, where the dataset has folds.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Index a training split's annotated cases, and documents, to retrieve them when answering (docs/retrieval.md)."""
+    from residency.config import Recipe
+    from residency.data.dataset import load_dataset
+    from residency.knowledge.index import build_index
+    from residency.material import require_ready, select_samples
+    from residency.models.embed import open_image_encoder
+
+    loaded, recipe = load_dataset(dataset), Recipe(name="index", data=dataset)
+    samples = select_samples(recipe, loaded, loaded.split("train", fold))
+    require_ready(recipe, samples)
+    folder = out or dataset / "index"
+    card = build_index(folder, loaded, samples, open_image_encoder(model), fold=fold, documents=text or (), words=words)
+    told = card.model_dump(mode="json", include={"cases", "pictures", "groups", "passages", "dimension", "encoder"})
+    tell({"index": str(folder)} | told, as_json, next=f"residency predict RUN retrieval.index={folder} retrieval.k=3")

@@ -1,0 +1,139 @@
+"""Pictures in, the same without the text that is burned into them out; checked again, or refused.
+
+Text is found by OCR (extra `ocr`: RapidOCR with the PP-OCR models that its package holds, on onnxruntime; no network).
+The whole picture is read, and at twice the size in tiles, where small letters are found. All text is masked, not names
+alone: what a name is cannot be told for sure, and a caliper's caption would tell a model the answer.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from residency.dicom.header import Refused
+from residency.errors import MissingExtra
+
+Burned = Literal["mask", "refuse", "keep"]
+"""What is done about burned-in text: masked, the file refused, or (a risk accepted by name) left in."""
+_TILE, _LAP = 1000, 120
+"""Side of a tile and what it shares with the next, in pixels: RapidOCR shrinks what is larger than 2,000."""
+_ROUNDS = 4
+_SURE = 0.5
+"""Least likelihood of a line's letters, RapidOCR's own bound."""
+_LARGE = 0.1
+"""One or two letters taller than this share of the picture are none: a skull is read as a 6, and names nobody."""
+_LEAST_PAD, _PAD = 3, 0.25
+"""A mask goes beyond its line by this many pixels, or this share of the line's height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One line of text in a picture: its letters, and its box (x0, y0, x1, y1) in pixels, margins included."""
+
+    letters: str
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """Pictures whose text is masked, and the lines that were found, in the order of finding."""
+
+    frames: list[np.ndarray]
+    texts: tuple[Text, ...]
+
+
+class TextReader:
+    """Finds text in pictures; made once, since its models load in a second. Safe to share between threads."""
+
+    def __init__(self, threads: int = 1) -> None:
+        try:
+            # Its own fetching of models is of no use offline, and never wanted.
+            os.environ.setdefault("RAPIDOCR_DISABLE_DOWNLOAD", "1")
+            import onnxruntime  # noqa: F401
+            from rapidocr import RapidOCR
+        except ImportError:
+            raise MissingExtra("RapidOCR, which finds burned-in text,", "ocr") from None
+        inference = "EngineConfig.onnxruntime"
+        self._engine: Any = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.text_score": _SURE,
+                f"{inference}.intra_op_num_threads": threads,
+                f"{inference}.inter_op_num_threads": 1,
+            }
+        )
+        self._lock = Lock()
+
+    def find(self, frame: np.ndarray) -> list[Text]:
+        """Return the lines of text in a picture (rows, columns[, 3]) of 8 bits."""
+        return [
+            text for piece, left, top, scale in _pieces(frame) for text in self._read(piece, left, top, scale, frame)
+        ]
+
+    def _read(self, piece: np.ndarray, left: int, top: int, scale: int, frame: np.ndarray) -> Iterator[Text]:
+        with self._lock:
+            found = self._engine(piece, use_cls=False)
+        if found.boxes is None:
+            return
+        for corners_42, letters in zip(found.boxes, found.txts, strict=True):
+            low, high = np.asarray(corners_42).min(0) / scale, np.asarray(corners_42).max(0) / scale
+            if sum(map(str.isalnum, letters)) <= 2 and high[1] - low[1] > _LARGE * min(frame.shape[:2]):
+                continue
+            pad = max(_LEAST_PAD, _PAD * float(high[1] - low[1]))
+            place, (height, width) = np.array([left, top]), frame.shape[:2]
+            x0, y0 = (np.floor(low - pad) + place).clip(0).astype(int).tolist()
+            x1, y1 = (np.ceil(high + pad) + place).clip(0, (width, height)).astype(int).tolist()
+            yield Text(letters, (x0, y0, x1, y1))
+
+
+def clear_text(frames: Sequence[np.ndarray], reader: TextReader, burned: Burned = "mask") -> Cleared:
+    """Return one clip's frames without text: masked in black on every frame where any of those examined has a line.
+
+    Examined are the first and the last frame and the brightest value of each pixel over all frames, in which what
+    stands on a dark ground for a single frame is seen too. This is repeated until nothing is found.
+
+    Raises:
+        Refused: `burned-in-text`: there is text and `burned` says to refuse, or some is left after four rounds.
+    """
+    clean = [frame.copy() for frame in frames]
+    found: list[Text] = []
+    for _ in range(_ROUNDS):
+        new = [text for frame in _examined(clean) for text in reader.find(frame)]
+        if not new:
+            return Cleared(clean, tuple(found))
+        if burned == "refuse":
+            raise Refused("burned-in-text", f"{len(new)} line(s) of text are burned into the picture")
+        found += new
+        for text in new:
+            x0, y0, x1, y1 = text.box
+            for frame in clean:
+                frame[y0:y1, x0:x1] = 0
+    if any(reader.find(frame) for frame in _examined(clean)):
+        raise Refused("burned-in-text", f"text is left in the picture after {_ROUNDS} rounds of masking")
+    return Cleared(clean, tuple(found))
+
+
+def _examined(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    if len(frames) == 1:
+        return list(frames)
+    brightest = frames[0].copy()
+    for frame in frames[1:]:
+        np.maximum(brightest, frame, out=brightest)
+    return [frames[number] for number in (0, len(frames) - 1)] + [brightest]
+
+
+def _pieces(frame: np.ndarray) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    """Yield what is read: the whole, then tiles at twice the size, each (picture in BGR, left, top, scale)."""
+    colour = frame if frame.ndim == 3 else np.repeat(frame[:, :, None], 3, axis=2)
+    colour = np.ascontiguousarray(colour[:, :, ::-1])
+    yield colour, 0, 0, 1
+    height, width = colour.shape[:2]
+    for top in range(0, max(1, height - _LAP), _TILE - _LAP):
+        for left in range(0, max(1, width - _LAP), _TILE - _LAP):
+            tile = Image.fromarray(colour[top : top + _TILE, left : left + _TILE])
+            larger = tile.resize((2 * tile.width, 2 * tile.height), Image.Resampling.LANCZOS)
+            yield np.asarray(larger), left, top, 2

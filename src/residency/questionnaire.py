@@ -19,6 +19,15 @@ def shipped_questionnaires() -> tuple[str, ...]:
     return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
+ABSTENTION = "cannot be judged from this image"
+"""What a model is trained to say where it was judged unable to know."""
+
+
+def is_abstention(text: str) -> bool:
+    """Tell whether an answer says that the image does not tell."""
+    return fold_text(text) == ABSTENTION
+
+
 @cache
 def load_questionnaire(name: str) -> Questionnaire:
     """Return a shipped questionnaire by name (`fetal8`) or one from a YAML file by path.

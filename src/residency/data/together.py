@@ -17,6 +17,8 @@ from residency.config import Ask
 from residency.errors import UserError
 from residency.types import Questionnaire, Sample
 
+REPORT = "<DETAILED_CAPTION>"
+"""What asks for all answers as one report, whichever questions it then speaks of."""
 LEAD = "Answer each question in a line that begins with its id."
 
 

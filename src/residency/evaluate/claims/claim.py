@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from residency.data.normalize import parse_answer
+from residency.data.together import REPORT, parse_together
 from residency.evaluate.assertion import read_assertion
 from residency.evaluate.claims.atoms import split_claims
 from residency.evaluate.gather import question_id, specs_of, true_answer
 from residency.evaluate.heading import name_question
-from residency.questionnaire import render_value
+from residency.questionnaire import is_abstention, render_value
 from residency.types import Answer, AnswerSpec, AnswerType, Prediction, Question, Questionnaire, Record, Sample
 
 Label = Literal["entailed", "contradicted", "neutral"]
@@ -42,21 +44,58 @@ class Judged(Record):
 
 
 def claim_truth(sample: Sample, questionnaire: Questionnaire | None) -> list[Claim]:
-    """Return the claims of a sample's true answer and sub-answers."""
+    """Return the claims of a sample's true answer and sub-answers, or of all answers of a composed report."""
     answer = true_answer(sample)
+    if is_composed(sample, questionnaire) and isinstance(answer, str):
+        return claim_answer(sample, answer, questionnaire)
     return [] if answer is None else list(_claim(sample, answer, sample.parts, questionnaire))
 
 
 def claim_prediction(sample: Sample, made: Prediction, questionnaire: Questionnaire | None) -> list[Claim]:
-    """Return the claims of what was answered; a text that was not understood is split into claims as it stands."""
-    answer: Answer | None = made.parsed
+    """Return the claims of what was answered; a text that was not understood is split into claims as it stands.
+
+    An abstention claims nothing.
+    """
+    text, answer = made.prediction.strip(), made.parsed
+    if is_abstention(text):
+        return []
+    if is_composed(sample, questionnaire):
+        return _claim_composed(sample, text, questionnaire)
     spec, _ = specs_of(question_id(sample), [sample], questionnaire)
-    text = made.prediction.strip()
     if answer is None and spec.type in ("choice", "ordinal") and text:
         answer = read_assertion(spec, text, sample.prefix).option
     if answer is None and text:
         return [Claim(text=claim) for claim in split_claims(text)]
     return [] if answer is None else list(_claim(sample, answer, made.parts, questionnaire))
+
+
+def claim_answer(sample: Sample, text: str, questionnaire: Questionnaire | None) -> list[Claim]:
+    """Return the claims of any text as an answer to the sample's question."""
+    known = {question.id: question for question in questionnaire.questions} if questionnaire else {}
+    question = known.get(sample.question or "")
+    parsed = parse_answer(question, text) if question else None
+    made = Prediction(
+        id=sample.id, model="", mode="own", split="all", prompt_sha256="", prediction=text,
+        parsed=parsed.answer if parsed else text or None, parts=parsed.parts if parsed else {},
+    )  # fmt: skip
+    return claim_prediction(sample, made, questionnaire)
+
+
+def is_composed(sample: Sample, questionnaire: Questionnaire | None) -> bool:
+    """Tell whether a sample is a report composed of a sheet's answers, a line a question (data/together.py)."""
+    return questionnaire is not None and sample.question is None and sample.prefix == REPORT
+
+
+def _claim_composed(sample: Sample, text: str, questionnaire: Questionnaire | None) -> list[Claim]:
+    """Return the claims of a report's lines, each as an answer to its question; other words as they stand."""
+    assert questionnaire
+    told = parse_together(text, [question.id for question in questionnaire.questions])
+    claims: list[Claim] = []
+    for question in questionnaire.questions:
+        if answer := told[question.id]:
+            asked = sample.model_copy(update={"question": question.id, "prefix": question.wording})
+            claims += claim_answer(asked, answer, questionnaire)
+    return claims or [Claim(text=claim) for claim in split_claims(text)]
 
 
 def _claim(

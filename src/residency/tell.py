@@ -50,7 +50,8 @@ def tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[st
 
 def score_table(examination: Any) -> Table:
     """Return the primary score of each question with its interval, beside base, blind and the floors."""
-    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn")
+    outside = ["detector"] if "detector" in examination.ran else []
+    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn", *outside)
     primary = {q.id: q.metric for q in examination.questions}
     found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
     heads = ["question", "score", columns[0], "95% interval", *columns[1:]]
@@ -59,6 +60,15 @@ def score_table(examination: Any) -> Table:
         own, *others = (found.get((question.id, name)) for name in columns)
         interval = "-" if own is None or own.low is None else f"[{own.low:.2f}, {own.high:.2f}]"
         table.add_row(question.id, question.metric, _score_cell(own), interval, *map(_score_cell, others))
+    return table
+
+
+def place_table(told: Any) -> Table:
+    """Return the scores of a question that asks for boxes or outlines, by answerer and label."""
+    heads = [told.question.id, "label", "images", *told.metrics]
+    table = Table(*(Column(head, overflow="fold", no_wrap=True) for head in heads), box=None)
+    for who, label, images, cells in told.rows:
+        table.add_row(who, label, str(images), *cells)
     return table
 
 

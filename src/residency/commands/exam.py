@@ -7,7 +7,7 @@ import typer
 
 from residency.commands.app import Json, app
 from residency.errors import UserError
-from residency.tell import deletion_table, out_console, score_table, tell
+from residency.tell import deletion_table, out_console, place_table, score_table, tell
 from residency.types import MODES, Mode, SplitName
 
 Engine = Literal["local", "ray"]
@@ -89,6 +89,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score predictions by question with 95% intervals by group, beside base, majority, blind, shuffled and mute."""
+    from residency.report.places import show_places
     from residency.evaluate.examine import evaluate_file, evaluate_run
 
     examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data, split=split)
@@ -98,6 +99,8 @@ def evaluate(
     for warned in examination.warnings:
         if warned.kind in ("leak", "does-not-look"):
             out_console.print(f"warning: {warned.message}", markup=False)
+    for table in show_places(examination):
+        out_console.print(place_table(table))
     out_console.print(score_table(examination))
     if "own" in examination.ran:
         out_console.print(examination.tallied.sentence(), markup=False)

@@ -56,7 +56,8 @@ def promise_risk(evidence: Evidence, risk: float, question: str | None = None) -
     if not 0 < risk < 1:
         raise UserError("--risk is no share of wrong answers", found=risk, allowed="above 0 and below 1, such as 0.05")
     validation = gather_validation(evidence)
-    answers = gather_answers(evidence.samples, evidence.predictions, evidence.dataset.questionnaire)
+    dataset = evidence.dataset
+    answers = gather_answers(evidence.samples, evidence.predictions, dataset.questionnaire, dataset.folder)
     own = gather_sure(answers, evidence.predictions.get("own", []))
     asked = sorted(set(own.question_N))
     if question and question not in asked:

@@ -41,7 +41,7 @@ def estimate(tally: Tally, group_N: Sequence[str], draws: int = 2000, seed: int 
     if n == 0:
         return Estimate(None, None, None, None, 0, 0)
     value = float(tally.value(rows_GD.sum(axis=0, keepdims=True))[0])
-    drawn_R = tally.value(draw_sums(rows_GD, draws, seed))
+    drawn_R = tally.value(draw_sums(rows_GD, min(draws, tally.most_draws or draws), seed))
     low, high = interval(drawn_R, groups)
     note = _note(low, high, groups)
     exact = exact_interval(value, groups) if note and tally.metric.bounded else None

@@ -25,7 +25,7 @@ from residency.evaluate.contest import (
 )
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.heading import name_question
-from residency.evaluate.measure import tally_answers
+from residency.evaluate.measure import tally_answered
 from residency.evaluate.metric import Floats, Tally
 from residency.evaluate.overall import groups_of, tally_credit
 from residency.evaluate.records import Warned
@@ -107,7 +107,8 @@ def compare_paths(
 def compare_pair(a: Entered, b: Entered, samples: Sequence[Sample], draws: int, seed: int) -> Pair:
     """Compare two models on samples that both predicted; every question is drawn with the same resamples of groups."""
     made: dict[str, list[Prediction]] = {"a": [a.made[s.id] for s in samples], "b": [b.made[s.id] for s in samples]}
-    answers = [one for one in gather_answers(samples, made, a.dataset.questionnaire) if not one.is_part]
+    gathered = gather_answers(samples, made, a.dataset.questionnaire, a.dataset.folder)
+    answers = [one for one in gathered if not one.is_part]
     order, _ = np.unique([sample.group for sample in samples], return_inverse=True)
     matches = [_match(answered, order) for answered in answers]
     if total := _match_overall(answers, order):
@@ -225,7 +226,7 @@ def _reach(alpha: float) -> float:
 
 
 def _match(answered: Answered, order: np.ndarray) -> Match:
-    own, other = (tally_answers(answered.spec, answered.truths, answered.answers[of])[0] for of in ("a", "b"))
+    own, other = (tally_answered(answered, of)[0] for of in ("a", "b"))
     return Match(answered.spec.id, name_question(answered.spec), own, other, np.searchsorted(order, answered.groups))
 
 

@@ -2,7 +2,8 @@
 
 Confidence of a closed answer is its likelihood among the candidates, softened by a temperature T that the validation
 answers choose (Guo 2017, arXiv 1706.04599); that of generated text its mean token likelihood p, as
-sigmoid(logit(p) / T). An answer is right where its credit is 1; numbers have no right and wrong and are left out.
+sigmoid(logit(p) / T). An answer is right where its credit is 1; numbers and outlines have no
+right and wrong and are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from residency.evaluate.bootstrap import draw_counts, draw_sums, estimate, interval, sum_groups
 from residency.evaluate.gather import Answered
-from residency.evaluate.mark import credit_answer
+from residency.evaluate.mark import credit_answered
 from residency.evaluate.metric import Floats, Metric, Tally, divide, mean_tally
 from residency.evaluate.overall import credited
 from residency.evaluate.records import Bin, Confidence, Reliability
@@ -60,14 +61,16 @@ def gather_sure(answers: Sequence[Answered], predictions: Sequence[Prediction]) 
     made = {prediction.id: prediction for prediction in predictions}
     rows: list[tuple[str, float, float, str, Floats, int]] = []
     for answered in credited(answers):
-        kind = answered.spec.type
-        for sample, truth, answer in zip(
-            answered.samples, answered.truths, answered.answers.get("own", [None] * len(answered.truths)), strict=True
+        if answered.kind == "outlines":
+            continue
+        said = answered.answers.get("own", [None] * len(answered.truths))
+        for sample, truth, answer, credit in zip(
+            answered.samples, answered.truths, said, credit_answered(answered, "own"), strict=True
         ):
             one = made.get(sample.id)
             if one is None or one.confidence is None:
                 continue
-            right = float(same_text(truth, answer) if kind == "text" else credit_answer(kind, truth, answer) == 1)
+            right = float(same_text(truth, answer) if answered.kind == "text" else credit == 1)
             names = list(one.candidates)
             true = names.index(render_value(truth)) if render_value(truth) in names else -1
             scores_K = np.array(list(one.candidates.values()), dtype=np.float64)

@@ -89,7 +89,8 @@ def extrapolate(
         )
     samples, _ = shared_samples(entered)
     made = {str(place): [one.made[s.id] for s in samples] for place, one in enumerate(entered)}
-    answers = gather_answers(samples, made, entered[0].dataset.questionnaire)
+    dataset = entered[0].dataset
+    answers = gather_answers(samples, made, dataset.questionnaire, dataset.folder)
     groups = groups_of(answers)
     if not groups:
         raise UserError("these answers have no mean credit", found="numbers alone")

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from residency.evaluate.bootstrap import FEW_GROUPS
 from residency.evaluate.gather import Answered, true_answer
-from residency.evaluate.read import OTHERS, Evidence
+from residency.evaluate.read import OTHERS, OUTSIDE, Evidence
 from residency.evaluate.records import Looking, Verdict, Warned
 from residency.types import SPLITS, Score
 
 IMBALANCED = 0.9
 UNPARSED = 0.05
-FLOORS = ("probe", "knn")
+FLOORS = ("probe", "knn", "detector")
 MEANS = {
     "majority": "the most frequent training answer",
     "base": "the model before fine-tuning",
@@ -20,6 +20,7 @@ MEANS = {
     "mute": "the same model asked another question",
     "probe": "a linear probe on the frozen tower",
     "knn": "nearest neighbours on the frozen tower",
+    "detector": "a classic detector that learned from the same split",
 }
 
 
@@ -50,7 +51,7 @@ def find_doubts(
     for answered in answers:
         yield from _imbalance(answered)
     yield from _silence(answers)
-    for other in ("base", "majority", "probe", "knn"):
+    for other in ("base", "majority", *FLOORS):
         if worse := [v.question for v in verdicts if v.against == other and v.outcome == "worse"]:
             yield Warned(
                 kind=f"worse-than-{other}",
@@ -117,7 +118,7 @@ def _prompts(evidence: Evidence) -> Iterator[Warned]:
 
 
 def _absences(evidence: Evidence, answers: Sequence[Answered]) -> Iterator[Warned]:
-    absent = [mode for mode in OTHERS if mode not in evidence.predictions]
+    absent = [mode for mode in OTHERS if mode not in (*evidence.predictions, *OUTSIDE)]
     for kind, modes in (
         ("not-run", [mode for mode in absent if mode not in FLOORS]),
         ("floor-not-run", [mode for mode in absent if mode in FLOORS]),

@@ -11,11 +11,11 @@ from residency.evaluate.doubt import find_doubts
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.heading import name_question
 from residency.evaluate.mark import mark_answers
-from residency.evaluate.measure import tally_answers
+from residency.evaluate.measure import primary_metric, tally_answered
 from residency.evaluate.metric import Metric, Tally
 from residency.evaluate.number import median_error
 from residency.evaluate.overall import judge_looking, score_subgroups
-from residency.evaluate.read import OTHERS, Evidence, read_run, read_siblings
+from residency.evaluate.read import OTHERS, OUTSIDE, Evidence, read_run, read_siblings
 from residency.evaluate.records import ClassRate, Confusion, Examination, Mark, QuestionShown, SplitCount
 from residency.evaluate.verdict import judge_gains, tally_verdicts
 from residency.files import read_json, write_json, write_lines
@@ -52,7 +52,8 @@ def write_examination(evidence: Evidence, draws: int | None = None) -> Examinati
     """Examine the evidence and write `scores/` into its folder."""
     settings = evidence.recipe.evaluate if evidence.recipe else None
     draws = draws or (settings.draws if settings else 2000)
-    answers = gather_answers(evidence.samples, evidence.predictions, evidence.dataset.questionnaire)
+    dataset = evidence.dataset
+    answers = gather_answers(evidence.samples, evidence.predictions, dataset.questionnaire, dataset.folder)
     examination = examine(evidence, answers, draws, settings.seed if settings else 0)
     stem = "scores" if evidence.split == "test" else evidence.split
     marks: list[Mark] = []
@@ -89,7 +90,7 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
         seed=seed,
         hashes=evidence.hashes,
         ran={mode: len(made) for mode, made in evidence.predictions.items()},
-        not_run=tuple(mode for mode in ("own", *OTHERS) if mode not in evidence.predictions),
+        not_run=tuple(mode for mode in ("own", *OTHERS) if mode not in (*evidence.predictions, *OUTSIDE)),
         questions=tuple(_show(answered) for answered in answers),
         tallied=tallied,
         verdicts=tuple(verdicts),
@@ -110,20 +111,22 @@ def gather_validation(evidence: Evidence) -> Sure | None:
         return None
     asked = {made.id for made in evidence.validation}
     samples = [sample for sample in evidence.dataset.samples if sample.id in asked]
-    answers = gather_answers(samples, {"own": evidence.validation}, evidence.dataset.questionnaire)
+    dataset = evidence.dataset
+    answers = gather_answers(samples, {"own": evidence.validation}, dataset.questionnaire, dataset.folder)
     return gather_sure(answers, evidence.validation)
 
 
 def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> Iterator[Score]:
     for subset, part in _subsets(answered, annotated):
-        tallies = {of: tally_answers(part.spec, part.truths, made) for of, made in part.answers.items()}
+        tallies = {of: tally_answered(part, of) for of in part.answers}
+        whole = subset == "all" or subset.startswith("label=")
         for of, made in tallies.items():
-            for tally in made if subset == "all" else made[:1]:
+            for tally in made if whole else made[:1]:
                 found = estimate(tally, part.groups, draws, seed)
                 yield _score(of, part, tally.metric, subset, found, part.unparsed(of), _left_out(tally)).model_copy(
                     update={"unclear": part.unclear.get(of, 0) if subset == "all" else 0}
                 )
-        if "own" not in tallies or subset.startswith("category"):
+        if "own" not in tallies or subset.startswith(("category", "label")):
             continue
         for other in OTHERS:
             if other in tallies:
@@ -143,6 +146,8 @@ def _subsets(answered: Answered, annotated: set[str]) -> Iterator[tuple[str, Ans
             keep = [category is not None and (category in annotated) == wanted for category in categories]
             if any(keep):
                 yield f"annotated={name}", answered.subset(keep)
+    for label in answered.labels:
+        yield f"label={label}", answered.of_label(label)
 
 
 def _score(
@@ -178,11 +183,11 @@ def _left_out(tally: Tally) -> int:
 
 def _show(answered: Answered) -> QuestionShown:
     spec = answered.spec
-    metric = tally_answers(spec, answered.truths[:1], answered.truths[:1])[0].metric
+    metric = primary_metric(answered)
     number = spec.type == "number" and "own" in answered.answers
     return QuestionShown(
         id=spec.id,
-        type=spec.type,
+        type=answered.kind,
         heading=name_question(spec),
         wording=spec.wording if isinstance(spec, Question) else "",
         unit=metric.unit,

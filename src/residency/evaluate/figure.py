@@ -6,7 +6,7 @@ import numpy as np
 
 from residency.evaluate.bootstrap import draw_sums, estimate, interval
 from residency.evaluate.gather import gather_answers
-from residency.evaluate.measure import figure_tally, tally_answers
+from residency.evaluate.measure import figure_tally, tally_answered
 from residency.types import Prediction, Questionnaire, Record, Sample
 
 
@@ -59,7 +59,7 @@ def estimate_figure(
     low, high = interval(mean_R, len(order))
     questions = []
     for one in answers:
-        primary = tally_answers(one.spec, one.truths, one.answers["own"])[0]
+        primary = tally_answered(one, "own")[0]
         found = estimate(primary, one.groups, draws, seed)
         questions.append(
             QuestionFigure(

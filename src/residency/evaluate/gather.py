@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from pathlib import Path
 
 from residency.evaluate.assertion import read_assertion
 from residency.evaluate.metric import Answers, Truths
+from residency.evaluate.places import Kind, Marked, kind_of, told_places, true_places
 from residency.types import Answer, AnswerSpec, Prediction, Quantity, Questionnaire, Sample
 
 PLAIN_QUESTION = "answer"
@@ -13,11 +16,26 @@ _TASK = re.compile(r"<[A-Za-z_]+>")
 
 
 @dataclass(frozen=True)
+class Placed:
+    """What is marked in each of N pictures, and what each mode or floor told there (None: no location token)."""
+
+    kind: Kind
+    true: tuple[Marked, ...]
+    told: dict[str, tuple[Marked | None, ...]]
+
+    def of_label(self, label: str) -> "Placed":
+        """Return what has this label."""
+        told = {mode: tuple(one and one.of_label(label) for one in made) for mode, made in self.told.items()}
+        return Placed(self.kind, tuple(one.of_label(label) for one in self.true), told)
+
+
+@dataclass(frozen=True)
 class Answered:
     """One answer (a question's, or a sub-answer's: `is_part`) over the N samples that have a truth for it.
 
     `answers` holds a list of N for each mode or floor; `missing` counts samples that a mode did not predict, `unclear`
-    closed questions whose verbose answer asserts several options or none for sure.
+    closed questions whose verbose answer asserts several options or none for sure. `placed` holds what a question that
+    asks for boxes or outlines marks, beside its text.
     """
 
     spec: AnswerSpec
@@ -27,6 +45,17 @@ class Answered:
     answers: dict[str, Answers]
     missing: dict[str, int]
     unclear: dict[str, int] = field(default_factory=dict)
+    placed: Placed | None = None
+
+    @property
+    def kind(self) -> str:
+        """What is answered with: the answer's type, or boxes, or outlines."""
+        return self.placed.kind if self.placed else self.spec.type
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the places that are marked, in alphabetical order."""
+        return sorted({label for one in self.placed.true for label in one.labels}) if self.placed else []
 
     @property
     def groups(self) -> list[str]:
@@ -49,17 +78,31 @@ class Answered:
                 for mode, answers in self.answers.items()
             },
             dict.fromkeys(self.missing, 0),
+            placed=self.placed and _keep(self.placed, keep),
         )
+
+    def of_label(self, label: str) -> "Answered":
+        """Return the places of one label; of outlines, asked for label by label, the samples that ask for it."""
+        assert self.placed
+        own = replace(self, placed=self.placed.of_label(label))
+        if self.placed.kind == "boxes":
+            return own
+        return own.subset([label in one.labels for one in self.placed.true])
 
 
 def gather_answers(
     samples: Sequence[Sample],
     predictions: Mapping[str, Sequence[Prediction]],
     questionnaire: Questionnaire | None,
+    folder: Path = Path(),
 ) -> list[Answered]:
     """Return a table for each question in the questionnaire's order, each followed by its sub-answers.
 
-    Samples without an answer are left out; so are sub-answers that no sample holds.
+    Samples without an answer are left out; so are sub-answers that no sample holds. `folder` is what the samples'
+    images lie in, whose sizes boxes and outlines are scored in.
+
+    Raises:
+        UserError: an image whose boxes or outlines are to be scored cannot be read.
     """
     by_question: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -71,7 +114,7 @@ def gather_answers(
     for question in sorted(by_question, key=lambda id: (order.index(id) if id in order else len(order), id)):
         asked = by_question[question]
         spec, parts = specs_of(question, asked, questionnaire)
-        tables.append(_gather(spec, False, asked, known))
+        tables.append(_place(_gather(spec, False, asked, known), known, folder))
         tables += [_gather(part, True, holders, known) for part in parts if (holders := holders_of(part, asked))]
     return tables
 
@@ -119,6 +162,28 @@ def _gather(
         unclear[mode] = sum(doubt for _, doubt in read)
     missing = {mode: sum(prediction is None for prediction in found) for mode, found in made.items()}
     return Answered(spec, is_part, tuple(samples), truths, answers, missing, unclear)
+
+
+def _place(answered: Answered, known: Mapping[str, Mapping[str, Prediction]], folder: Path) -> Answered:
+    """Return a question with what it marks, where it asks for boxes or outlines; a text without any is unparsed."""
+    kind = kind_of(answered.samples) if answered.spec.type == "text" else None
+    if kind is None:
+        return answered
+    true = tuple(true_places(sample, folder) for sample in answered.samples)
+    told = {}
+    answers: dict[str, Answers] = {}
+    for mode, read in answered.answers.items():
+        made = [known[mode].get(sample.id) for sample in answered.samples]
+        told[mode] = tuple(
+            told_places(one, kind, truth) if one else None for one, truth in zip(made, true, strict=True)
+        )
+        answers[mode] = [text if one else None for text, one in zip(read, told[mode], strict=True)]
+    return replace(answered, answers=answers, placed=Placed(kind, true, told))
+
+
+def _keep(placed: Placed, keep: Sequence[bool]) -> Placed:
+    told = {mode: tuple(compress(made, keep)) for mode, made in placed.told.items()}
+    return Placed(placed.kind, tuple(compress(placed.true, keep)), told)
 
 
 def _truth(sample: Sample) -> Answer:

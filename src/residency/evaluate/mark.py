@@ -1,10 +1,13 @@
 """One answered question in, a line a sample out: truth, answer, and how good the answer was."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from residency.evaluate.boxes import credit_boxes
 from residency.evaluate.gather import Answered
 from residency.evaluate.number import signed_errors
 from residency.evaluate.ordinal import rank_errors
+from residency.evaluate.outlines import overlap_regions
+from residency.evaluate.places import Marked, count_labels
 from residency.evaluate.records import Mark
 from residency.evaluate.sets import set_f1
 from residency.evaluate.text import token_f1
@@ -22,19 +25,41 @@ def mark_answers(answered: Answered, of: str, texts: Mapping[str, str]) -> Itera
         errors = [None if error != error else float(error) for error in signed_errors(truths, answers)]
     elif spec.type == "ordinal":
         errors = [float(error) for error in rank_errors(spec, truths, answers)]
-    for sample, truth, answer, error in zip(answered.samples, truths, answers, errors, strict=True):
+    credits = credit_answered(answered, of)
+    for number, (sample, truth, answer) in enumerate(zip(answered.samples, truths, answers, strict=True)):
+        told = answered.placed.told[of][number] if answered.placed else None
         yield Mark(
             id=sample.id,
             question=spec.id,
             of=of,
             group=sample.group,
             category=sample.category,
-            truth=render_value(truth) or "none",
-            answer=None if answer is None else render_value(answer) or "none",
+            truth=count_labels(answered.placed.true[number]) if answered.placed else render_value(truth) or "none",
+            answer=_tell(answer, told),
             said=texts.get(sample.id, "") if answer is None else "",
-            credit=credit_answer(spec.type, truth, answer),
-            error=error,
+            credit=credits[number],
+            error=errors[number],
+            boxes=told.answers if told else (),
+            outlines=told.outlines if told else (),
         )
+
+
+def _tell(answer: Answer | None, told: Marked | None) -> str | None:
+    if told:
+        return count_labels(told)
+    return None if answer is None else render_value(answer) or "none"
+
+
+def credit_answered(answered: Answered, of: str) -> Sequence[float | None]:
+    """Return how right each answer of a mode is: boxes by F1 at IoU 0.5 in their picture, outlines by Dice."""
+    if answered.placed is None:
+        made = answered.answers.get(of, [None] * len(answered.truths))
+        return [credit_answer(answered.spec.type, t, a) for t, a in zip(answered.truths, made, strict=True)]
+    true = answered.placed.true
+    told = answered.placed.told.get(of, (None,) * len(true))
+    if answered.placed.kind == "boxes":
+        return credit_boxes(true, told)
+    return [overlap_regions(truth, one)[0] for truth, one in zip(true, told, strict=True)]
 
 
 def credit_answer(kind: str, truth: Answer, answer: Answer | None) -> float | None:

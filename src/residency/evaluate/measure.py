@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from residency.evaluate.boxes import F1, tally_boxes
 from residency.evaluate.choice import tally_choice
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.metric import Answers, Floats, Metric, Tally, Truths, mean_tally
 from residency.evaluate.number import tally_number
 from residency.evaluate.ordinal import tally_ordinal
+from residency.evaluate.outlines import DICE, tally_outlines
 from residency.evaluate.sets import tally_sets
 from residency.evaluate.text import tally_text
 from residency.types import AnswerSpec, AnswerType, Prediction, Quantity, Questionnaire, Sample
 
-METRIC_VERSION = "2"
+METRIC_VERSION = "3"
 """Raised whenever a metric's meaning changes, so that old and new scores are not compared."""
 
 TALLIES: dict[AnswerType, Callable[[AnswerSpec, Truths, Answers], list[Tally]]] = {
@@ -28,6 +30,21 @@ TALLIES: dict[AnswerType, Callable[[AnswerSpec, Truths, Answers], list[Tally]]] 
 def tally_answers(spec: AnswerSpec, truths: Truths, answers: Answers) -> list[Tally]:
     """Return every metric of an answer's type, the primary one first."""
     return TALLIES[spec.type](spec, truths, answers)
+
+
+def tally_answered(answered: Answered, of: str) -> list[Tally]:
+    """Return every metric of a question's answers in one mode, the primary one first; boxes and outlines by place."""
+    if answered.placed is None:
+        return tally_answers(answered.spec, answered.truths, answered.answers[of])
+    tally = tally_boxes if answered.placed.kind == "boxes" else tally_outlines
+    return tally(answered.placed.true, answered.placed.told[of])
+
+
+def primary_metric(answered: Answered) -> Metric:
+    """Return the metric that a question is judged by."""
+    if answered.placed is None:
+        return tally_answers(answered.spec, answered.truths[:1], answered.truths[:1])[0].metric
+    return F1 if answered.placed.kind == "boxes" else DICE
 
 
 def validation_score(
@@ -53,8 +70,8 @@ def _figure(answered: Answered) -> float:
 
 def figure_tally(answered: Answered) -> Tally:
     """Return the tally of a question's figure in [0, 1], as `validation_score` tells it, for the mode `own`."""
-    spec, truths, answers = answered.spec, answered.truths, answered.answers["own"]
-    tally = tally_answers(spec, truths, answers)[0]
+    spec, truths = answered.spec, answered.truths
+    tally = tally_answered(answered, "own")[0]
     if tally.metric.higher_is_better:
         return tally
     if spec.type == "ordinal":

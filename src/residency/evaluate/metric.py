@@ -45,6 +45,8 @@ class Tally:
     rows_ND: Floats
     value: Callable[[Floats], Floats] = field(repr=False)
     scored_N: NDArray[np.bool_]
+    most_draws: int | None = None
+    """At most so many resamples, where a value is dear."""
 
 
 def mean_tally(metric: Metric, marks_N: Floats) -> Tally:

@@ -7,7 +7,7 @@ import numpy as np
 
 from residency.evaluate.bootstrap import Estimate, draw_sums, estimate, estimate_gain, interval, sum_groups
 from residency.evaluate.gather import Answered
-from residency.evaluate.mark import credit_answer
+from residency.evaluate.mark import credit_answered
 from residency.evaluate.metric import Floats, Metric, Tally, mean_tally
 from residency.evaluate.records import Gap, Looking, Subgroup, Subgroups
 from residency.evaluate.verdict import FEWEST_GROUPS
@@ -28,12 +28,11 @@ def credited(answers: Sequence[Answered]) -> list[Answered]:
 
 
 def tally_credit(answers: Sequence[Answered], of: str) -> Tally:
-    """Return the mean credit (names 0 or 1, sets by F1, texts by token F1) of one mode over all its answers."""
+    """Return the mean credit of one mode over all its answers: names 0 or 1, sets and boxes by F1, outlines by Dice,
+    texts by token F1."""
     marks: list[float | None] = []
     for answered in credited(answers):
-        made = answered.answers.get(of, [None] * len(answered.truths))
-        for truth, answer in zip(answered.truths, made, strict=True):
-            marks.append(credit_answer(answered.spec.type, truth, answer))
+        marks += credit_answered(answered, of)
     return mean_tally(CREDIT, np.array(marks, dtype=np.float64))
 
 

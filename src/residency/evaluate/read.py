@@ -18,8 +18,10 @@ from residency.files import read_lines, sha256_file, sha256_text
 from residency.recipe import load_recipe
 from residency.types import MODES, SPLITS, Floor, Prediction, Problem, Sample, Source, SplitName
 
-OTHERS: tuple[str, ...] = ("majority", "base", "blind", "shuffled", "mute", "probe", "knn")
+OTHERS: tuple[str, ...] = ("majority", "base", "blind", "shuffled", "mute", "probe", "knn", "detector")
 """What the tuned model is compared with, in the order shown."""
+OUTSIDE = ("detector",)
+"""Those whose predictions come from outside: nothing is missed where there are none."""
 _NAMED = re.compile(rf"({'|'.join((*SPLITS, 'all'))})\.({'|'.join((*MODES, *get_args(Floor)))})\.jsonl")
 
 

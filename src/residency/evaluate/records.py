@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from residency.types import Record, Score
+from residency.types import Box, Outline, Record, Score
 
 Outcome = Literal["better", "tie", "worse", "not run"]
 
@@ -74,7 +74,7 @@ class Confusion(Record):
 class Mark(Record):
     """How one sample was answered: `credit` in [0, 1] (None for numbers), `error` in ranks or units.
 
-    `said` is the model's text where no answer could be read in it.
+    `said` is the model's text where no answer could be read in it; `boxes` and `outlines` are those that it told.
     """
 
     id: str
@@ -87,6 +87,8 @@ class Mark(Record):
     said: str = ""
     credit: float | None = None
     error: float | None = None
+    boxes: tuple[Box, ...] = ()
+    outlines: tuple[Outline, ...] = ()
 
 
 class SplitCount(Record):

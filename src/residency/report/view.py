@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from residency.evaluate.doubt import MEANS
-from residency.evaluate.read import OTHERS
+from residency.evaluate.read import OTHERS, OUTSIDE
 from residency.evaluate.records import ClassRate, Confusion, Examination, QuestionShown, Verdict
 from residency.evaluate.verdict import outcome_of
 from residency.report.figures import Scale, draw_strip
@@ -182,6 +182,7 @@ def _block(
                 outcome=OUTCOMES[outcome_of(gains[of])] if of in gains else "",
             )
             for of in ("own", *OTHERS)
+            if of in primary or of not in OUTSIDE
         ),
         parts=tuple(parts),
         notes=tuple(_notes(own, question)),

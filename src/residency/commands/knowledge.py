@@ -1,17 +1,21 @@
 """Commands about what a model can know, and what is brought to it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Column, Table
 
 from residency.commands.app import Json, Seed, app
+from residency.errors import UserError
 from residency.tell import out_console, tell
 from residency.types import SplitName
 
 if TYPE_CHECKING:
+    from residency.knowledge.adapt import What
     from residency.knowledge.trials import Known
+
+Form = Literal["report", "each"]
 
 
 @app.command()
@@ -41,6 +45,40 @@ def probe(
     out_console.print(_known_table(found.questions))
     out_console.print(f"probe: {out / 'probe.jsonl'}", markup=False)
     out_console.print(f"next: residency adapt-captions {data} --probe {out} --out DATASET2", markup=False)
+
+
+@app.command(name="adapt-captions")
+def adapt_captions(
+    data: Annotated[Path, typer.Argument(help="The dataset that was probed.")],
+    probe: Annotated[Path, typer.Option(help="The probe's folder.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the adapted dataset.")],
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Unknown: wrong in at least this share of the judged answers.")
+    ] = 0.8,
+    form: Annotated[Form, typer.Option(help="All answers in one report, or each question singly.")] = "report",
+    random_control: Annotated[bool, typer.Option("--random-control", help="As many claims, drawn at random.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Cut nothing: the targets to compare with.")] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Cut from training answers what the probed model cannot know (KnowAda); a new dataset that lists every cut."""
+    from residency.knowledge.adapt import adapt_sheet
+
+    if random_control and full:
+        raise UserError("--random-control and --full exclude each other", do="leave one out")
+    what: What = "random" if random_control else "nothing" if full else "unknown"
+    made = adapt_sheet(data, probe, out, threshold=threshold, what=what, form=form, seed=seed)
+    if as_json:
+        tell(made, True)
+        return
+    out_console.print(_known_table(made.questions))
+    gone = made.claims_before - made.claims_after
+    out_console.print(
+        f"cut ({made.what}): {gone} of {made.claims_before} claims; words {made.words_before} -> {made.words_after}; "
+        f"{made.emptied} of {made.texts} texts had nothing left\ncuts: {out / 'cuts.jsonl'}\n"
+        f"next: residency train RECIPE data={out}",
+        markup=False,
+    )
 
 
 def _known_table(questions: "tuple[Known, ...]") -> Table:

@@ -1,12 +1,16 @@
 """Commands about the clinic: serve a model, give tokens, take the reviews out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.table import Column, Table
 
 from residency.commands.app import Json, app
-from residency.tell import say, tell
+from residency.tell import out_console, say, tell
+
+if TYPE_CHECKING:
+    from residency.serve.summary import Summary
 
 Role = Literal["reader", "reviewer", "admin"]
 
@@ -66,3 +70,62 @@ def token(
     from residency.serve.people import add_person
 
     tell({"name": name, "role": role, "token": add_person(tokens, name, role)}, as_json)
+
+
+reviews = typer.Typer(help="Take a server's reviews out, or look at them.", no_args_is_help=True)
+app.add_typer(reviews, name="reviews")
+Kept = Annotated[Path, typer.Option(help="The server's folder for pictures and reviews.")]
+Database = Annotated[str | None, typer.Option(help="Where they are in Postgres: postgresql+psycopg://USER@HOST/NAME.")]
+
+
+@reviews.command("export")
+def export_reviews(
+    store: Kept,
+    out: Annotated[Path, typer.Option(help="answers.xlsx, or a .json for Label Studio.")] = Path("answers.xlsx"),
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Write the reviews as the next answer sheet, or as Label Studio's tasks."""
+    from residency.serve.run import require_packages
+
+    require_packages()
+    from residency.serve.sheet import export_sheet, export_studio
+    from residency.serve.store import kept_questionnaire, open_store
+
+    write = export_studio if out.suffix.lower() == ".json" else export_sheet
+    tell(write(open_store(store, database=database), kept_questionnaire(store), out), as_json)
+
+
+@reviews.command("show")
+def show_reviews(store: Kept, database: Database = None, as_json: Json = False) -> None:
+    """Show agreement between reviewers, ratings, latency, and how answers drift over time."""
+    from residency.serve.run import require_packages
+
+    require_packages()
+    from residency.serve.store import kept_questionnaire, open_store
+    from residency.serve.summary import summarize
+
+    found = summarize(open_store(store, database=database), kept_questionnaire(store))
+    if as_json:
+        tell(found, True)
+        return
+    out_console.print("\n".join(found.sentences()), markup=False)
+    out_console.print(_review_table(found))
+    out_console.print(f"note: {found.note}", markup=False)
+
+
+def _review_table(found: "Summary") -> Table:
+    """Return each question's verdicts, agreement and drift, a line each."""
+    heads = ["question", "accepted", "edited", "rejected", "same", "kappa", "95% interval", "pairs", "drift", "p"]
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for one in found.questions:
+        ends = "-" if one.kappa.low is None else f"[{one.kappa.low:.2f}, {one.kappa.high:.2f}]"
+        figures = [_shown(one.same), _shown(one.kappa.value), ends, str(one.kappa.n)]
+        counts = map(str, (one.accept, one.edit, one.reject))
+        name = f"{one.question} {one.heading}"[:40]
+        table.add_row(name, *counts, *figures, _shown(one.drift.distance), _shown(one.drift.p))
+    return table
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

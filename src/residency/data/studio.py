@@ -4,7 +4,7 @@ What `residency ingest --format label-studio --questionnaire ...` takes back: a 
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,12 @@ def write_studio(folder: Path, out: Path, predictions: Path | None = None) -> St
     told = {prediction.id: prediction for prediction in read_lines(predictions, Prediction)} if predictions else {}
     if strange := [*{*told} - {sample.id for sample in dataset.samples}][:3]:
         raise UserError(f"{predictions} answers other samples than {folder} holds", found=strange)
+    return write_tasks(dataset, told, out)
+
+
+def write_tasks(dataset: Dataset, told: Mapping[str, Prediction], out: Path) -> StudioSummary:
+    """Write what `write_studio` does, of a dataset in memory and predictions by their samples' ids."""
+    folder = dataset.folder
     images: dict[str, list[Sample]] = {}
     for sample in dataset.samples:
         images.setdefault(sample.image, []).append(sample)
@@ -69,7 +75,7 @@ def _make_task(
     size: tuple[int, int],
     samples: Sequence[Sample],
     questions: dict[str, Question],
-    told: dict[str, Prediction],
+    told: Mapping[str, Prediction],
 ) -> dict[str, Any]:
     """Return one image's task."""
     annotations = []

@@ -24,6 +24,8 @@ from residency.serve.people import Person, Role
 from residency.serve.pictures import Refused
 from residency.serve.reviews import Reviewed, ReviewSent, keep_review, list_reviewed
 from residency.serve.service import Service
+from residency.serve.sheet import gather_rows, make_sheet
+from residency.serve.summary import Summary, summarize
 from residency.serve.told import Interpretation
 from residency.serve.worker import Busy
 from residency.types import Questionnaire, Record
@@ -48,6 +50,9 @@ UPLOAD: dict[str, Any] = {
         },
     }
 }
+
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class Failure(Record):
@@ -255,6 +260,22 @@ def show_reviews(
 ) -> Reviews:
     """List the last reviews, of one case or of all, oldest first."""
     return Reviews(reviews=tuple(list_reviewed(service.store.list_reviews(case, limit))))
+
+
+@router.get("/v1/reviews/summary", responses=refusals())
+def sum_up(service: Has, person: Reader) -> Summary:
+    """Tell what the reviews say so far: agreement, ratings, latency, drift of answers."""
+    return summarize(service.store, service.interpreter.questionnaire)
+
+
+@router.get("/v1/reviews/sheet", responses={200: {"content": {XLSX: {}}}, **refusals(404)}, response_class=Response)
+def give_sheet(service: Has, person: Admin) -> Response:
+    """Return the reviews as an answer sheet that `residency ingest` takes."""
+    rows = gather_rows(service.store)
+    if not rows:
+        raise Refused(404, "there is no case yet")
+    disposition = {"Content-Disposition": 'attachment; filename="answers.xlsx"'}
+    return Response(make_sheet(rows, service.interpreter.questionnaire), media_type=XLSX, headers=disposition)
 
 
 @router.get("/", include_in_schema=False)

@@ -33,6 +33,17 @@ class Wanted:
     most_mb: int = 32
 
 
+def require_packages() -> None:
+    """Make sure that the extra is there.
+
+    Raises:
+        MissingExtra: a package of it is not installed.
+    """
+    for package in ("fastapi", "uvicorn", "sqlmodel", "alembic", "prometheus_client", "python_multipart"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "serve")
+
+
 def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
     """Load the model, open the store, and serve until a signal; what waits is then still answered.
 
@@ -40,9 +51,7 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
         UserError: the model, its data, the store, the tokens or the port cannot be used.
         MissingExtra: the extra `serve` is not installed.
     """
-    for package in ("fastapi", "uvicorn", "sqlmodel", "alembic", "prometheus_client", "python_multipart"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, "serve")
+    require_packages()
     import torch
     import uvicorn
 

@@ -23,7 +23,7 @@ from sqlmodel import Field, Session, SQLModel, col, create_engine, select
 
 from residency.errors import UserError
 from residency.files import is_there, read_text, write_text, written_whole
-from residency.questionnaire import dump_questionnaire
+from residency.questionnaire import dump_questionnaire, load_questionnaire
 from residency.serve.told import AnswerTold, Interpretation
 from residency.types import Questionnaire
 
@@ -177,6 +177,17 @@ def open_store(folder: Path, questionnaire: Questionnaire | None = None, databas
         found = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         raise UserError(f"the database {shown} cannot be opened", found=found, exit_code=1) from None
     return Store(folder, engine)
+
+
+def kept_questionnaire(folder: Path) -> Questionnaire:
+    """Return the questionnaire of a store.
+
+    Raises:
+        UserError: there is no store.
+    """
+    if not is_there(folder / QUESTIONNAIRE):
+        raise UserError(f"{folder} holds no reviews", found="no store", do="name the --store of residency serve")
+    return load_questionnaire(str(folder / QUESTIONNAIRE))
 
 
 def _prepare_folder(folder: Path, questionnaire: Questionnaire) -> None:

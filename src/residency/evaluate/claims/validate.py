@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from math import isnan
+from math import isnan, isqrt
 from pathlib import Path
 from typing import get_args
 
@@ -96,8 +96,9 @@ def validate_judge(judge: Judge, name: str, file: Path, draws: int = 2000, seed:
 
 
 def cohen_kappa(sums_RD: Floats) -> Floats:
-    """Return Cohen's kappa (1960) of summed confusion counts [R, 9], a row a human label (NaN: one label alone)."""
-    counts_RHJ = sums_RD.reshape(-1, 3, 3)
+    """Return Cohen's kappa (1960) of summed confusion counts [R, K * K], a row a human label (NaN: one label alone)."""
+    labels = isqrt(sums_RD.shape[1])
+    counts_RHJ = sums_RD.reshape(-1, labels, labels)
     total_R = counts_RHJ.sum(axis=(1, 2))
     seen_R = divide(np.trace(counts_RHJ, axis1=1, axis2=2), total_R)
     chance_R = divide((counts_RHJ.sum(axis=2) * counts_RHJ.sum(axis=1)).sum(axis=1), total_R**2)

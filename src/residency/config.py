@@ -156,12 +156,32 @@ class Train(Section):
     """null: images without answers are not used."""
 
 
+class Tiles(Section):
+    """How a picture larger than the model reads is answered: whole, in overlapping tiles, and in crops around what the
+    model finds (docs/high-resolution.md). Boxes of all views are merged; other answers by `rules`."""
+
+    side: Count | None = None
+    """A tile's side in pixels of the picture; null takes twice what the model reads. Pictures not larger stay whole."""
+    overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.25
+    """The least share of a tile that its neighbour shows, too; findings up to that size are whole in one tile."""
+    grid: bool = True
+    """false: no tiles, only the whole and the crops of `zoom`."""
+    zoom: Annotated[int, Field(ge=0)] = 0
+    """At most so many crops around what the model tells of the whole picture when it is asked `<OD>`."""
+    rules: dict[str, Annotated[str, Field(pattern=r"^(whole|surest|union|any:.+)$")]] = {}
+    """By question id: whole (the default), surest (the surest view's), union (of sets), any:ANSWER (if a view says)."""
+    least: Share = 0.0
+    """Boxes whose mean token likelihood is below this are left out."""
+
+
 class Predict(Section):
     """How answers are made: closed ones by likelihood over candidates, the others generated greedily."""
 
     batch_images: Count = 8
     max_new_tokens: Count = 96
     """The longest answer to one question; with `ask: together` an answer holds as many times more."""
+    tiles: Tiles | None = None
+    """null: every picture is squeezed to what the model reads."""
 
 
 class Speed(Section):
@@ -278,6 +298,8 @@ class Recipe(Section):
             raise ValueError(f"`ask: together` does not go with train.{alone[0]}, which wants each answer alone")
         if self.retrieval and (self.ask == "together" or self.train.self_training):
             raise ValueError("`retrieval` does not go with `ask: together` or train.self_training")
+        if self.predict.tiles and (self.ask == "together" or "{field_mm}" in self.prompt):
+            raise ValueError("`predict.tiles` do not go with `ask: together`, or with {field_mm} in the prompt")
         if self.shots.count and (self.ask == "together" or self.train.self_training):
             raise ValueError("`shots` do not go with `ask: together` or train.self_training")
         return self

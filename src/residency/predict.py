@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from residency.answering import Candidates, answer_each, answer_together
+from residency.answering import Candidates, answer_together
 from residency.config import Ask, Predict
 from residency.errors import UserError
 from residency.files import read_lines, sha256_text, write_lines
@@ -31,6 +31,7 @@ from residency.types import (
     Sample,
     SplitName,
 )
+from residency.views import answer_rows
 
 PredictionSource = Callable[[Sequence[Sample]], Iterable[Prediction]]
 MOST_CANDIDATES = 64
@@ -102,7 +103,7 @@ def answer_samples(
         else:
             known = [questions.get(sample.question or "") for sample in rows]
             offers = [candidates.get(q.id) if q and is_chosen(q, asked.mode) else None for q in known]
-            made = answer_each(opened, rows, known, offers, settings, images)
+            made = answer_rows(opened, rows, known, offers, settings, images)
         seconds = (perf_counter() - began) / len(rows)
         for sample, said in zip(rows, made, strict=True):
             yield Prediction(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from residency.commands.app import Json, app
+from residency.commands.app import Json, Seed, app
 from residency.tell import tell
 
 
@@ -33,3 +33,20 @@ def index(
     card = build_index(folder, loaded, samples, open_image_encoder(model), fold=fold, documents=text or (), words=words)
     told = card.model_dump(mode="json", include={"cases", "pictures", "groups", "passages", "dimension", "encoder"})
     tell({"index": str(folder)} | told, as_json, next=f"residency predict RUN retrieval.index={folder} retrieval.k=3")
+
+
+@app.command()
+def tile(
+    dataset: Annotated[Path, typer.Argument(help="A dataset whose answers are boxes, on large pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the dataset of tiles.")],
+    side: Annotated[int, typer.Option(min=32, help="A tile's side in pixels; the same as predict.tiles.side.")],
+    overlap: Annotated[float, typer.Option(min=0.0, max=0.9, help="The least share two neighbours share.")] = 0.25,
+    empty: Annotated[float, typer.Option(min=0.0, help="Tiles without a finding kept for each with one.")] = 1.0,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Cut a dataset of large pictures into tiles to train on, boxes carried along (docs/high-resolution.md)."""
+    from residency.data.cut import cut_dataset
+
+    found = cut_dataset(dataset, out, side, overlap=overlap, empty=empty, seed=seed)
+    tell(found, as_json, next=f"residency train RECIPE data={out}")

@@ -1,0 +1,185 @@
+"""Answers about pictures larger than the model reads: the whole and its tiles and crops asked alike, one answer out.
+
+Each view is a sample whose image is a crop in memory, so every family answers views by the path it answers all by.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+from PIL import Image
+
+from residency.answering import Candidates, Said, answer_each
+from residency.config import Predict, Tiles
+from residency.data.normalize import parse_answer
+from residency.data.places import tell_places
+from residency.data.tiles import Region, Seen, crop_around, cut_tiles, is_cut, merge_boxes, place_boxes
+from residency.data.told import boxes_of, read_told
+from residency.errors import UserError
+from residency.models.family import Images, Loaded, read_images
+from residency.models.registry import Opened
+from residency.types import Answer, Box, Question, Sample
+
+DETECT = "<OD>"
+"""What a model is asked for regions worth a closer look (Florence-2's task)."""
+SURE = 1e-6
+"""The least confidence whose logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One region of a picture and what was said about it."""
+
+    region: Region
+    said: Said
+    whole: bool
+
+
+def answer_rows(
+    opened: Opened,
+    rows: Sequence[Sample],
+    questions: Sequence[Question | None],
+    offers: Sequence[Candidates | None],
+    settings: Predict,
+    images: Images | None,
+) -> list[Said]:
+    """Answer each sample; with `settings.tiles`, those about a picture larger than a tile by its views.
+
+    Raises:
+        UserError: a tile's side must be named, for the family reads pictures of several sizes.
+    """
+    tiles = settings.tiles
+    if tiles is None:
+        return answer_each(opened, rows, questions, offers, settings, images)
+    side = tiles.side or 2 * side_of(opened.loaded)
+    made: dict[int, Said] = {}
+    for image in dict.fromkeys(sample.image for sample in rows):
+        places = [row for row, sample in enumerate(rows) if sample.image == image]
+        asked = [rows[row] for row in places]
+        known, offered = [questions[row] for row in places], [offers[row] for row in places]
+        (picture,), _ = read_images(asked[:1], images)
+        if max(picture.size) <= side:
+            said = answer_each(opened, asked, known, offered, settings, {image: picture})
+        else:
+            said = _answer_views(opened, picture, side, tiles, asked, known, offered, settings)
+        made |= dict(zip(places, said, strict=True))
+    return [made[row] for row in range(len(rows))]
+
+
+def side_of(loaded: Loaded) -> int:
+    """Return the side in pixels that the model reads a picture at.
+
+    Raises:
+        UserError: the family reads pictures of several sizes.
+    """
+    size = dict(loaded.processor.image_processor.size)
+    if not size.get("height"):
+        raise UserError("the model reads pictures of several sizes", do="name a tile's side: predict.tiles.side=1024")
+    return int(size["height"])
+
+
+def _answer_views(
+    opened: Opened,
+    picture: Image.Image,
+    side: int,
+    tiles: Tiles,
+    asked: Sequence[Sample],
+    questions: Sequence[Question | None],
+    offers: Sequence[Candidates | None],
+    settings: Predict,
+) -> list[Said]:
+    whole = Region(0, 0, *picture.size)
+    regions = cut_tiles(*picture.size, side, tiles.overlap) if tiles.grid else []
+    if tiles.zoom:
+        regions += crop_around(_propose(opened, picture, asked[0], settings), picture.size, side, tiles.zoom)
+    views: dict[int, list[View]] = {row: [] for row in range(len(asked))}
+    regions = [whole, *dict.fromkeys(regions)]
+    for first in range(0, len(regions), settings.batch_images):
+        some = regions[first : first + settings.batch_images]
+        crops = {f"{asked[0].image}#{region.corners}": picture.crop(region.corners) for region in some}
+        samples = [sample.model_copy(update={"image": name}) for name in crops for sample in asked]
+        said = answer_each(opened, samples, [*questions] * len(some), [*offers] * len(some), settings, crops)
+        for place, one in enumerate(said):
+            region, row = some[place // len(asked)], place % len(asked)
+            views[row].append(View(region, one, region == whole))
+    return [
+        Said(sample, merge_views(views[row], question, tiles, picture.size))
+        for row, (sample, question) in enumerate(zip(asked, questions, strict=True))
+    ]
+
+
+def merge_views(
+    views: Sequence[View], question: Question | None, tiles: Tiles, size: tuple[int, int]
+) -> Mapping[str, Any]:
+    """Return the fields of one prediction from those of all views, by the rule of the question.
+
+    Places (boxes) of all views are merged whatever the rule: one a finding, the surest. `whole`: what was said about
+    the whole picture. `surest`: the view with the highest confidence. `union`: every member of a set that any view
+    names. `any:ANSWER`: that answer where any view gives it, else the whole picture's.
+    """
+    whole = dict(next(view for view in views if view.whole).said.fields)
+    rule = tiles.rules.get(question.id if question else "", "whole")
+    if any("<loc" in view.said.fields["prediction"] for view in views):
+        return whole | _merge_places(views, question, tiles, size)
+    if rule == "surest":
+        return max(views, key=lambda view: view.said.fields["confidence"] or 0.0).said.fields
+    if rule == "union":
+        return whole | _merge_sets(views, question)
+    if rule.startswith("any:"):
+        wanted = rule.removeprefix("any:")
+        given = [view.said.fields for view in views if view.said.fields["parsed"] == wanted]
+        return max(given, key=lambda fields: fields["confidence"] or 0.0, default=whole)
+    return whole
+
+
+def _merge_places(
+    views: Sequence[View], question: Question | None, tiles: Tiles, size: tuple[int, int]
+) -> dict[str, Any]:
+    seen = [
+        Seen(box, sure)
+        for view in views
+        for box, sure in _boxes_of(view)
+        if sure >= log(max(tiles.least, SURE)) and not is_cut(box, view.region, size)
+    ]
+    kept = sorted(merge_boxes(seen), key=lambda one: (one.box.label, one.box.xyxy))
+    text = tell_places([one.box for one in kept], [], size, labelled=True)
+    parsed = parse_answer(question, text) if question else None
+    return {
+        "prediction": text,
+        "parsed": parsed.answer if parsed else text or None,
+        "box_scores": tuple(round(one.sure, 4) for one in kept),
+    }
+
+
+def _boxes_of(view: View) -> list[tuple[Box, float]]:
+    """Return a view's boxes in pixels of the whole picture; each is as sure as itself, else as the answer it is in."""
+    fields = view.said.fields
+    runs = read_told(fields["prediction"])
+    scores = fields.get("box_scores") or ()
+    answer = log(max(fields["confidence"] or 0.0, SURE))
+    sure = scores if len(scores) == len(runs) else [answer] * len(runs)
+    return [
+        (box, float(score))
+        for run, score in zip(runs, sure, strict=True)
+        for box in place_boxes(boxes_of(run, view.region.size), view.region)
+    ]
+
+
+def _merge_sets(views: Sequence[View], question: Question | None) -> dict[str, Any]:
+    """Return every member that a view names, in the order of first mention."""
+    members: dict[str, None] = {}
+    for view in views:
+        parsed: Answer | None = view.said.fields["parsed"]
+        members |= dict.fromkeys(parsed if isinstance(parsed, tuple) else ())
+    text = ", ".join(members)
+    return {"prediction": text, "parsed": tuple(members)} if question and members else {}
+
+
+def _propose(opened: Opened, picture: Image.Image, sample: Sample, settings: Predict) -> list[Box]:
+    """Return what the model finds when it is asked for objects, the surest first."""
+    bare = {"prefix": DETECT, "question": None, "context": None, "shots": ()}
+    asked = sample.model_copy(update=bare)
+    (said,) = answer_each(opened, [asked], [None], [None], settings, {sample.image: picture})
+    found = _boxes_of(View(Region(0, 0, *picture.size), said, whole=True))
+    return [box for box, _ in sorted(found, key=lambda told: -told[1])]

@@ -7,6 +7,7 @@ from residency.data.take import learned_samples
 from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
 from residency.evaluate.choice import class_rates, count_confusions
 from residency.evaluate.confidence import Sure, examine_confidence, gather_sure
+from residency.evaluate.copying import measure_copying
 from residency.evaluate.doubt import find_doubts
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.heading import name_question
@@ -102,6 +103,7 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
         looking=tuple(looking),
         confidence=examine_confidence(own, validation, draws, seed),
         subgroups=tuple(score_subgroups(answers, draws, seed)),
+        copying=tuple(measure_copying(answers, evidence.predictions, draws, seed)),
     )
 
 

@@ -214,6 +214,37 @@ class Subgroups(Record):
     gap: Gap | None
 
 
+class Copying(Record):
+    """What became of the cases that prompts told of: how often an answer is a neighbour's, rightly and wrongly.
+
+    `copied` is the share of n answers with its 95% interval by group; `question` is empty for all together.
+    `told_right`: how often the truth stood among the neighbours' answers.
+    """
+
+    of: str
+    question: str
+    n: int
+    groups: int
+    copied: float | None
+    low: float | None
+    high: float | None
+    copied_right: int
+    copied_wrong: int
+    own_right: int
+    own_wrong: int
+    told_right: int
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        ends = "" if self.low is None or self.high is None else f" ({self.low:.2f} to {self.high:.2f})"
+        share = "-" if self.copied is None else f"{self.copied:.2f}"
+        return (
+            f"Of {self.n} answers to prompts that tell of similar cases, {share}{ends} are a neighbour's: "
+            f"{self.copied_right} rightly, {self.copied_wrong} wrongly; of the others {self.own_right} are right, "
+            f"{self.own_wrong} wrong. The truth stood among the neighbours' answers {self.told_right} times."
+        )
+
+
 class Examination(Record):
     """All that was found about one run's answers to one split (pooled over its folds)."""
 
@@ -236,3 +267,4 @@ class Examination(Record):
     looking: tuple[Looking, ...] = ()
     confidence: Confidence | None = None
     subgroups: tuple[Subgroups, ...] = ()
+    copying: tuple[Copying, ...] = ()

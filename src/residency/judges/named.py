@@ -6,6 +6,7 @@ from pathlib import Path
 from residency.errors import UserError
 from residency.evaluate.claims.claim import Judge
 from residency.evaluate.claims.rules import judge_by_rules
+from residency.judges.server import Speaker, open_server
 
 ALLOWED = ("rules", "nli:FOLDER or nli:HUB/NAME", "http://HOST:PORT/v1 or http://HOST:PORT/v1#MODEL")
 
@@ -32,9 +33,22 @@ def open_judge(asked: str, *, remote: bool = False) -> OpenedJudge:
         encoder = open_encoder(asked.removeprefix("nli:"))
         return OpenedJudge(encoder.judge, f"nli:{encoder.name}")
     if asked.startswith(("http://", "https://")):
-        from residency.judges.server import open_server
-
         server = open_server(asked, remote=remote)
-        return OpenedJudge(server.judge, f"{server.url}#{server.model}")
+        return OpenedJudge(server.judge, server.name)
     found = f"{asked} (a folder: nli:{asked})" if Path(asked).is_dir() else asked
     raise UserError("no such judge", found=found, allowed=ALLOWED)
+
+
+def open_speaker(asked: str, *, remote: bool = False) -> Speaker:
+    """Return the language model at an address or in a folder; `remote` as for a judge.
+
+    Raises:
+        UserError: neither, a folder without a language model, or a server that does not answer or is not ours.
+    """
+    if asked.startswith(("http://", "https://")):
+        return open_server(asked, remote=remote)
+    if Path(asked).is_dir():
+        from residency.judges.local import open_local
+
+        return open_local(asked)
+    raise UserError("no such language model", found=asked, allowed=("http://HOST:PORT/v1#MODEL", "a folder"))

@@ -1,17 +1,20 @@
-"""An OpenAI-compatible server in (vLLM, Ollama, `transformers serve`), a judge out: one claim a request, one word back.
+"""An OpenAI-compatible server in (vLLM, Ollama, `transformers serve`); a judge, or one that answers in words, out.
 
 The words of patients do not leave the house unasked: a host that is neither this machine nor of a private network is
 refused unless it is allowed by name of the option.
 """
 
+import base64
 import ipaddress
 import json
+import mimetypes
 import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -30,28 +33,68 @@ _WORDS: dict[str, Label] = {
 
 
 @dataclass(frozen=True)
+class Words:
+    """What is said to a language model: its task, what it is about, and an image where it can see one."""
+
+    system: str
+    asked: str
+    image: Path | None = None
+
+
+class Speaker(Protocol):
+    """A language model that answers in words, at temperature 0; `place` is where what is said to it goes."""
+
+    @property
+    def name(self) -> str:
+        """Its full name."""
+
+    @property
+    def place(self) -> str:
+        """Where what is said to it goes."""
+
+    def say(self, asked: Sequence[Words], max_tokens: int) -> list[str | None]:
+        """Return what is said to each; None where no answer came."""
+
+
+@dataclass(frozen=True)
 class Server:
     """A server that answered, and the model that is asked."""
 
     url: str
     model: str
 
+    @property
+    def name(self) -> str:
+        """The address and the model, as stamped on what it judged."""
+        return f"{self.url}#{self.model}"
+
+    @property
+    def place(self) -> str:
+        """Where what is said to it goes."""
+        return self.url
+
     def judge(self, reference: Sequence[Claim], asked: Sequence[Claim]) -> list[Label | None]:
         """Return a label for each claim; no answer, or another word, is a failure."""
         premise = "\n".join(f"- {claim.text}" for claim in reference)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda claim: self._ask(premise, claim.text), asked))
+        told = [Words(_ASKED, f"Reference:\n{premise}\n\nClaim: {claim.text}\n\nOne word:") for claim in asked]
+        return [_WORDS.get(one_word(said)) for said in self.say(told, 16)]
 
-    def _ask(self, premise: str, claim: str) -> Label | None:
-        words = [{"role": "system", "content": _ASKED}]
-        words.append({"role": "user", "content": f"Reference:\n{premise}\n\nClaim: {claim}\n\nOne word:"})
-        body = {"model": self.model, "messages": words, "temperature": 0, "max_tokens": 16}
+    def say(self, asked: Sequence[Words], max_tokens: int) -> list[str | None]:
+        """Return what is said to each; None where no answer came."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda words: self._say(words, max_tokens), asked))
+
+    def _say(self, words: Words, max_tokens: int) -> str | None:
+        content: Any = words.asked
+        if words.image is not None:
+            content = [{"type": "text", "text": words.asked}, {"type": "image_url", "image_url": _embed(words.image)}]
+        told = [{"role": "system", "content": words.system}, {"role": "user", "content": content}]
+        body = {"model": self.model, "messages": told, "temperature": 0, "max_tokens": max_tokens}
         for _ in range(TRIES):
             try:
-                said = _request(f"{self.url}/chat/completions", body)["choices"][0]["message"]["content"]
+                return str(_request(f"{self.url}/chat/completions", body)["choices"][0]["message"]["content"]).strip()
             except (OSError, ValueError, KeyError, IndexError, TypeError):
                 continue
-            return _WORDS.get(str(said).strip().strip("*.\"'` ").casefold())
         return None
 
 
@@ -77,6 +120,16 @@ def open_server(address: str, *, remote: bool = False) -> Server:
     if not offered or (model and model not in offered):
         raise UserError(f"{url} has no such model", found=model or "none", allowed=offered or "none")
     return Server(url, model or offered[0])
+
+
+def one_word(said: str | None) -> str:
+    """Return an answer of one word in small letters, without what may stand around it."""
+    return (said or "").strip().strip("*.\"'` ").casefold()
+
+
+def _embed(image: Path) -> dict[str, str]:
+    kind = mimetypes.guess_type(image.name)[0] or "image/png"
+    return {"url": f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode()}"}
 
 
 def _request(url: str, body: dict[str, Any] | None = None) -> Any:

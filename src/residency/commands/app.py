@@ -1,6 +1,7 @@
 """What every command shares: the app they register with, and the options that mean the same everywhere."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,3 +28,13 @@ app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
+
+Burned = Annotated[
+    Literal["mask", "refuse", "keep"],
+    typer.Option(help="DICOM: text burned into pictures is masked, its file refused, or kept (accepts the risk)."),
+]
+Frames = Annotated[int | None, typer.Option(min=1, help="DICOM: at most so many frames of a clip, evenly spread.")]
+Salt = Annotated[
+    Path | None,
+    typer.Option(help="DICOM: file of the secret that makes names of identifiers; made if missing. Keep it apart."),
+]

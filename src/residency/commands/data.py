@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residency.commands.app import Json, Seed, app
+from residency.commands.app import Burned, Frames, Json, Salt, Seed, app
 from residency.errors import UserError
 from residency.tell import out_console, tell
 
@@ -40,9 +40,12 @@ def ingest(
     images: Annotated[Path, typer.Option(help="Folder of images, any depth; or a report folder with its JSONL files.")],
     out: Annotated[Path, typer.Option(help="The dataset's folder; it appears whole or not at all.")],
     group_by: Annotated[
-        str,
-        typer.Option(help="What a split must not tear apart: column:NAME, pattern:REGEX, or image (accepts the risk)."),
-    ],
+        str | None,
+        typer.Option(
+            help="What a split must not tear apart: column:NAME, pattern:REGEX, image (accepts the risk), or dicom "
+            "(the patient in the file; taken for DICOM if left out)."
+        ),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Answers: .xlsx, .csv, .tsv, .jsonl, or a published layout's file or folder.")
     ] = None,
@@ -73,10 +76,15 @@ def ingest(
         int | None, typer.Option(min=1, help="Only so many rows, drawn by the seed (path-vqa and the like).")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
+    burned: Burned = "mask",
+    frames: Frames = None,
+    salt: Salt = None,
     as_json: Json = False,
 ) -> None:
     """Compile a spreadsheet and images into a checked dataset with splits that do not leak. Sources are only read."""
     from residency.data.ingest import ingest as compile_dataset
+    from residency.dicom.folder import Settings
+    from residency.dicom.veil import open_veil
 
     summary = compile_dataset(
         sheet,
@@ -96,6 +104,7 @@ def ingest(
         questions=question or [],
         labels=label or [],
         limit=limit,
+        dicom=Settings(open_veil(salt), burned, frames),
     )
     tell(summary, as_json)
 

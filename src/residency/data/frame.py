@@ -11,8 +11,13 @@ from pathlib import Path, PurePosixPath
 from residency.data.images import ImageFile
 from residency.data.index import ImageIndex
 from residency.data.wording import LAYERS, Layer, Lexicon
+from residency.dicom.pictures import SourceImage
+from residency.dicom.veil import Veil
 from residency.errors import UserError
 from residency.types import Problem, Questionnaire, Record, Sample, Source, SplitName
+
+_HIDDEN = {"patient": "P", "study": "S", "site": "site"}
+"""Attributes that identify, and the kinds of their names."""
 
 
 class Change(Record):
@@ -75,6 +80,31 @@ class Frame:
     images: Mapping[str, ImageFile] = field(default_factory=dict)
     within: str | None = None
     """The dataset's own folder of images; None where they stay where they are."""
+    told: Mapping[str, SourceImage] = field(default_factory=dict)
+    """What DICOM files say of their pictures, by image name."""
+    veil: Veil | None = None
+    """What hides patients and studies that a sheet names beside DICOM files; None elsewhere."""
+
+    def hide(self, kind: str, identifier: str) -> str:
+        """Return the name under which a patient (P) or a study (S) is known: beside DICOM files, not its own."""
+        return self.veil.name(kind, identifier.upper()) if self.veil else identifier
+
+    def own_group(self, image: str) -> str | None:
+        """Return the patient that the image's DICOM file names, else its study."""
+        told = self.told.get(image)
+        return None if told is None else told.patient or f"S-{told.study[-12:]}"
+
+    def own_spacing(self, image: str) -> tuple[float, float] | None:
+        """Return (row, column) mm a pixel as the image's DICOM file says."""
+        return self.told[image].spacing_mm if image in self.told else None
+
+    def attributes_of(self, image: str, written: Mapping[str, str]) -> dict[str, str]:
+        """Return the attributes that were written of an image, else what its DICOM file says; identifiers as names."""
+        own = self.told[image].attributes if image in self.told else {}
+        shown = {
+            key: self.hide(_HIDDEN[key], text) if key in _HIDDEN else text for key, text in written.items() if text
+        }
+        return {**own, **shown}
 
     def with_images(self, images: Sequence[ImageFile], unreadable: Sequence[Problem]) -> "Frame":
         """Return the frame that knows what was read of the images, and which cannot be used."""
@@ -92,13 +122,13 @@ class Frame:
 
 
 def check_grouping(group_by: str) -> tuple[str, str]:
-    """Split `column:NAME`, `pattern:REGEX` or `image` into its kind and its argument.
+    """Split `column:NAME`, `pattern:REGEX`, `image` or `dicom` into its kind and its argument.
 
     Raises:
         UserError: it is none of these, or the pattern is no regular expression.
     """
     kind, _, argument = group_by.partition(":")
-    if (kind == "image" and not argument) or (kind in ("column", "pattern") and argument):
+    if (kind in ("image", "dicom") and not argument) or (kind in ("column", "pattern") and argument):
         try:
             re.compile(argument if kind == "pattern" else "")
         except re.error as error:
@@ -107,7 +137,12 @@ def check_grouping(group_by: str) -> tuple[str, str]:
     raise UserError(
         "say what must stay together in a split",
         found=group_by or "nothing",
-        allowed=["column:NAME", "pattern:REGEX", "image (each image by itself: accepts the risk)"],
+        allowed=[
+            "column:NAME",
+            "pattern:REGEX",
+            "image (each image by itself: accepts the risk)",
+            "dicom (the patient that each DICOM file names)",
+        ],
         do="--group-by column:Patient",
     )
 

@@ -16,8 +16,15 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".
 class ImageIndex:
     """Finds an image by the name a sheet gives it, leniently: case, ending, spaces, sub-folders, Windows paths."""
 
-    def __init__(self, root: Path, paths: Mapping[str, Path], problems: Iterable[Problem] = ()) -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: Path,
+        paths: Mapping[str, Path],
+        problems: Iterable[Problem] = (),
+        called: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """Index images by name; `called` are the names of those that a sheet calls otherwise."""
+        self.root, self._called = root, called or {}
         self.paths = dict(paths)
         self.problems = tuple(problems)
         self._bad = {problem.source.file: problem for problem in self.problems if problem.source}
@@ -27,7 +34,7 @@ class ImageIndex:
         """Return an index in which the images that these problems are about cannot be used."""
         bad = {problem.source.file for problem in unreadable if problem.source}
         paths = {name: path for name, path in self.paths.items() if name not in bad}
-        return ImageIndex(self.root, paths, [*self.problems, *unreadable])
+        return ImageIndex(self.root, paths, [*self.problems, *unreadable], self._called)
 
     def find(self, written: str, hint: str | None = None) -> str | Problem:
         """Return the name of the image that is meant, or what is wrong; `hint` is a folder that settles equal names."""
@@ -35,12 +42,16 @@ class ImageIndex:
         for number, level in enumerate(_LEVELS):
             hits = self._names(number).get(level(wanted.name), [])
             if len(hits) > 1:
-                hits = _closest(hits, wanted, hint)
+                hits = self._closest(hits, wanted, hint)
             if len(hits) == 1:
                 return self._bad.get(hits[0], hits[0])
             if hits:
                 message = f"`{written}` may be any of {len(hits)} images"
-                return Problem(kind="ambiguous-image", message=message, candidates=tuple(sorted(hits)[:3]))
+                return Problem(
+                    kind="ambiguous-image",
+                    message=message,
+                    candidates=tuple(sorted(self._calls(hit)[0] for hit in hits)[:3]),
+                )
         message = f"no image `{written}` in {self.root}"
         return Problem(kind="missing-image", message=message, candidates=self._near(wanted.name))
 
@@ -49,13 +60,23 @@ class ImageIndex:
         if number not in self._by:
             names = self._by.setdefault(number, defaultdict(list))
             for name in (*self.paths, *self._bad):
-                names[_LEVELS[number](name.rpartition("/")[2])].append(name)
+                for call in dict.fromkeys(_LEVELS[number](call.rpartition("/")[2]) for call in self._calls(name)):
+                    names[call].append(name)
         return self._by[number]
+
+    def _calls(self, name: str) -> tuple[str, ...]:
+        return self._called.get(name, (name,))
+
+    def _closest(self, hits: list[str], wanted: PurePosixPath, hint: str | None) -> list[str]:
+        """Keep the hits whose folders agree longest with the written path, else those in the hinted folder."""
+        kept = _closest([self._calls(hit)[0] for hit in hits], wanted, hint)
+        return [hit for hit in hits if self._calls(hit)[0] in kept]
 
     def _near(self, name: str) -> tuple[str, ...]:
         from rapidfuzz import process
 
-        return tuple(hit[0] for hit in process.extract(name, self.paths.keys(), limit=2, score_cutoff=80))
+        calls = [call for image in self.paths for call in self._calls(image)[:1]]
+        return tuple(hit[0] for hit in process.extract(name, calls, limit=2, score_cutoff=80))
 
 
 def _squeezed(name: str) -> str:

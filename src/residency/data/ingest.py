@@ -9,18 +9,22 @@ from pathlib import Path
 
 from residency.data.audit import Audit, History, build_audit, write_audit
 from residency.data.dataset import Dataset, write_dataset
+from residency.data.decode import FROM_FILE, decoded, index_decoded, is_dicom_folder
 from residency.data.frame import Frame, Gathered, check_grouping
 from residency.data.images import quiet_readers, reading_ahead
-from residency.data.index import index_images
+from residency.data.index import ImageIndex, index_images
 from residency.data.jsonl import read_samples
-from residency.data.material import Material, find_origin, read_material
+from residency.data.material import Material, Origin, find_origin, read_material
 from residency.data.rows import read_tables
 from residency.data.settle import add_unannotated, find_overlap, given_splits, join_twins, settle_repeats, tear_groups
-from residency.data.split import RATIOS, make_splits
+from residency.data.split import RATIOS, keep_split, make_splits
 from residency.data.unpack import unpacked
 from residency.data.wording import LAYERS, Layer
+from residency.dicom.folder import Settings
+from residency.dicom.pictures import RECORDS, TABLE, Decoded, tell_table
+from residency.dicom.veil import draw_veil
 from residency.errors import CheckFailed, UserError
-from residency.files import new_folder, sha256_file, write_lines
+from residency.files import new_folder, sha256_file, write_lines, write_text
 from residency.types import Problem, Source
 
 IMAGES = "images"
@@ -31,7 +35,7 @@ IMAGES = "images"
 class IngestSummary:
     """What an ingest found and wrote; `columns` says what each column was taken for, `problems` what was left out.
 
-    `found` counts problems and flags by kind.
+    `found` counts problems and flags by kind. `refused` are DICOM files that are not used, by path, and why.
     """
 
     out: Path
@@ -47,6 +51,7 @@ class IngestSummary:
     flags: tuple[Problem, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
+    refused: tuple[str, ...]
     written: tuple[Path, ...]
     next_command: str
 
@@ -56,7 +61,7 @@ def ingest(
     images: Path,
     questionnaire: str | None,
     out: Path,
-    group_by: str,
+    group_by: str | None,
     *,
     folds: int = 1,
     ratios: tuple[float, float, float] = RATIOS,
@@ -70,6 +75,7 @@ def ingest(
     questions: Sequence[str] = (),
     labels: Sequence[str] = (),
     limit: int | None = None,
+    dicom: Settings | None = None,
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
 
@@ -78,7 +84,7 @@ def ingest(
         images: the folder that holds the images, at any depth.
         questionnaire: a shipped name or a YAML file; None makes a draft of a sheet, or takes lines as they are.
         out: the dataset's folder; it appears whole, or not at all.
-        group_by: `column:NAME`, `pattern:REGEX` or `image`.
+        group_by: `column:NAME`, `pattern:REGEX`, `image` or `dicom`; None is `dicom` where images are DICOM files.
         folds: 1 for train, val and test, else k folds.
         ratios: of train, val and test.
         seed: of the splits.
@@ -91,24 +97,30 @@ def ingest(
         questions: what is asked of a table of labels: `COLUMN: WORDS`.
         labels: what a level of masks means: `LEVEL: LABEL`.
         limit: so many rows of a layout that holds its pictures within, drawn by the seed.
+        dicom: how DICOM files are read; None masks burned-in text and draws a secret for names that is kept nowhere.
 
     Raises:
         UserError: a file or an argument that cannot be used.
         CheckFailed: `ingest` (bad rows, all of them), `split-leak`, or `sources-unchanged`; nothing was written.
     """
+    group_by = group_by or (FROM_FILE if images.is_dir() and is_dicom_folder(images) else "")
     check_grouping(group_by)
     _check_out(out, images, replace_old)
     origin = find_origin(sheet, images, format, questions, labels)
     before = {path: sha256_file(path) for path in origin.place.files}
+    settings = dicom or Settings(draw_veil())
     with (
         unpacked(origin, out, limit, seed) as origin,
+        decoded(origin, out, settings) as (origin, dicoms),
         quiet_readers(),
         paused_collector(),
-        reading_ahead((index := index_images(origin.place.images, origin.place.only)).paths) as finish,
+        reading_ahead((index := _index(origin, dicoms)).paths) as finish,
     ):
         material = read_material(origin, images, questionnaire, out)
         within = IMAGES if origin.place.unpacked else None
         frame = Frame(index, material.questionnaire, group_by, out, tuple(layers), within=within)
+        if dicoms:
+            frame = replace(frame, told=dicoms.images, veil=settings.veil)
         # Rows are read while the images are, each image taken for readable; lines tell boxes by an image's size.
         early = None if material.lines else _gather(material, frame)
         read, unreadable = finish()
@@ -117,22 +129,30 @@ def ingest(
         if gathered.problems and not skip_bad:
             raise CheckFailed("ingest", gathered.problems, do="mend these, or leave their rows out with --skip-bad")
         named = [replace(image, name=frame.image_path(image.name)) for image in read]
+        gathered.flags += dicoms.notes if dicoms else []
         twins, samples = join_twins(gathered, named)
         gathered.flags += find_overlap(gathered)
         if gathered.split_of and not resplit and keep_leak:
             samples, splits = tear_groups(samples, gathered, frame)
         elif gathered.split_of and not resplit:
             splits = given_splits(samples, gathered, frame)
+        elif not material.tables and not material.lines:
+            splits = keep_split({sample.group: "train" for sample in samples})
         else:
             splits = make_splits(samples, folds=folds, ratios=ratios, seed=seed)
-        _check_unchanged(before, frame)
+        _check_unchanged(before, frame, dicoms.changed() if dicoms else [])
         dataset = Dataset(out, tuple(samples), material.questionnaire, splits)
         audit = build_audit(dataset, named, twins, frame.index.problems, _history(before, frame, gathered))
-        return _write(dataset, gathered, audit, replace_old, origin.place.images if within else None)
+        return _write(dataset, gathered, audit, replace_old, origin.place.images if within else None, dicoms)
 
 
 def _write(
-    dataset: Dataset, gathered: Gathered, audit: Audit, replace_old: bool, pictures: Path | None
+    dataset: Dataset,
+    gathered: Gathered,
+    audit: Audit,
+    replace_old: bool,
+    pictures: Path | None,
+    dicoms: Decoded | None,
 ) -> IngestSummary:
     """Write the dataset's folder whole, unpacked pictures moved into it, and return what it holds."""
     out = dataset.folder
@@ -143,6 +163,9 @@ def _write(
         write_dataset(made)
         write_lines(folder / "normalization.jsonl", gathered.changes)
         write_audit(made, audit, out.name)
+        if dicoms:
+            write_lines(folder / RECORDS, dicoms.images.values())
+            write_text(folder / TABLE, tell_table(dicoms.table))
         names = sorted(path.name for path in folder.iterdir())
     return IngestSummary(
         out=out,
@@ -158,8 +181,11 @@ def _write(
         flags=tuple(gathered.flags),
         problems=tuple(gathered.problems),
         warnings=audit.warnings,
+        refused=tuple(dicoms.refused) if dicoms else (),
         written=tuple(out / name for name in names),
-        next_command=f"residency train RECIPE data={out}",
+        next_command=f"residency train RECIPE data={out}"
+        if audit.samples
+        else f"residency serve --model RUN --data {out}",
     )
 
 
@@ -187,6 +213,11 @@ def _check_out(out: Path, images: Path, replace_old: bool) -> None:
         raise UserError(f"{out} exists already", do=do)
 
 
+def _index(origin: Origin, dicoms: Decoded | None) -> ImageIndex:
+    place = origin.place
+    return index_decoded(place.images, dicoms) if dicoms else index_images(place.images, place.only)
+
+
 def _gather(material: Material, frame: Frame) -> Gathered:
     gathered = read_tables(material.tables, frame) if material.tables else Gathered()
     gathered.flags[:0] = material.flags
@@ -205,9 +236,9 @@ def _gather(material: Material, frame: Frame) -> Gathered:
     return gathered
 
 
-def _check_unchanged(before: Mapping[Path, str], frame: Frame) -> None:
+def _check_unchanged(before: Mapping[Path, str], frame: Frame, moved_files: Sequence[Path]) -> None:
     """Hash sheets anew, and images whose size or time of change is another than when they were read."""
-    changed = [path for path, digest in before.items() if sha256_file(path) != digest]
+    changed = [*moved_files, *(path for path, digest in before.items() if sha256_file(path) != digest)]
     for name, image in frame.images.items():
         path = frame.index.paths[name]
         status = path.stat()

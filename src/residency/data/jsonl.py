@@ -87,7 +87,7 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
             gathered.problems += problems
             gathered.bad_rows += 1
             continue
-        group = _group(line, frame.group_by, image, problems)
+        group = _group(line, frame, image, problems)
         category = _category(line, image, frame, categories, problems)
         places = _places(line, frame, image, gathered, problems)
         answer, parts, suffix = _answer(line, question, frame, places, gathered, problems)
@@ -113,9 +113,9 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
                 parts=parts,
                 boxes=places.boxes or (_boxes(suffix or "", frame.images[image].size) if question.id == "od" else ()),
                 outlines=places.outlines,
-                spacing_mm=line.spacing_mm,
+                spacing_mm=line.spacing_mm or frame.own_spacing(image),
                 annotator=line.text("annotator") or None,
-                attributes={key: line.text(key) for key in _ATTRIBUTES if line.text(key)},
+                attributes=frame.attributes_of(image, {key: line.text(key) for key in _ATTRIBUTES}),
                 columns={
                     key: line.text(key)
                     for key in line.values
@@ -154,15 +154,18 @@ def _question(line: Line, questionnaire: Questionnaire, problems: list[Problem])
     return found
 
 
-def _group(line: Line, group_by: str, image: str, problems: list[Problem]) -> str | None:
-    kind, argument = check_grouping(group_by)
+def _group(line: Line, frame: Frame, image: str, problems: list[Problem]) -> str | None:
+    kind, argument = check_grouping(frame.group_by)
     if kind == "image":
         return image
-    if kind == "pattern":
+    if kind == "dicom":
+        group, message = frame.own_group(image), "no group: the image is no DICOM file"
+    elif kind == "pattern":
         group, message = pattern_group(argument, image), f"the pattern {argument} finds no group in `{image}`"
     else:
         keys = {split_words(key): key for key in line.values}
-        group = line.text(keys.get(split_words(argument), argument)) or None
+        written = line.text(keys.get(split_words(argument), argument))
+        group = frame.hide("P", written) if written else None
         message = f"no group: the line has no `{argument}`"
     if group is None:
         problems.append(Problem(kind="no-group", message=message, source=line.source))

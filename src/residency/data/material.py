@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from residency.data.draft import draft_questionnaire
+from residency.data.index import ENDINGS
 from residency.data.jsonl import questions_of, read_jsonl
 from residency.data.lines import Line, Place, Reading
 from residency.data.reports import image_folder, is_report_folder, list_lines, read_reports
 from residency.data.sheet import Table, read_sheet, read_source
 from residency.data.sources.formats import FORMATS, find_format, list_formats
+from residency.dicom.folder import holds_dicom
 from residency.errors import CheckFailed, UserError
 from residency.files import write_text
 from residency.questionnaire import load_questionnaire
@@ -60,6 +62,8 @@ def find_origin(
     if sheet is not None:
         read_source(sheet)
         return Origin(sheet, None, Place((sheet,), images))
+    if images.is_dir() and not is_report_folder(images) and holds_dicom(images, ENDINGS):
+        return Origin(None, None, Place((), images))
     if images.is_dir() and not is_report_folder(images):
         raise UserError(
             f"{images} holds nothing that is read without a sheet, and no sheet was named",
@@ -83,6 +87,11 @@ def read_material(origin: Origin, images: Path, questionnaire: str | None, out: 
         if given and reading.questionnaire and reading.questionnaire.name != given.name:
             raise UserError(f"{origin.layout} has questions of its own", do="leave --questionnaire out")
         return _of_lines(reading, origin.place.files[0], given)
+    if sheet is None and not origin.place.files:
+        if given is None:
+            what = "DICOM files without a sheet become a dataset without answers"
+            raise UserError(what, do="say what will be asked: --questionnaire fetal8")
+        return Material(given)
     if sheet is None:
         lines, problems = read_reports(images)
         return _of_lines(Reading(lines, problems), images, given)

@@ -128,7 +128,7 @@ class _TableReader:
         if image is None or group is None or problems:
             return []
         annotator = self._text(cells, "annotator") or None
-        texts = ((role, self._text(cells, role)) for role in _ATTRIBUTES)
+        texts = {role: self._text(cells, role) for role in _ATTRIBUTES}
         bare = Sample(
             id=image,
             image=self.frame.image_path(image),
@@ -136,9 +136,9 @@ class _TableReader:
             group=group,
             category=category,
             annotator=annotator,
-            attributes={role: text for role, text in texts if text},
+            attributes=self.frame.attributes_of(image, texts),
             columns=self._kept(number, cells),
-            spacing_mm=spacing,
+            spacing_mm=spacing or self.frame.own_spacing(image),
             source=self.table.source(number, self.roles["image"].number),
         )
         ending = f":{annotator}" if annotator else ""
@@ -191,7 +191,10 @@ class _TableReader:
     def _group(self, number: int, cells: Mapping[int, Value], image: str | None, problems: list[Problem]) -> str | None:
         if self.kind == "image" or image is None:
             return image
-        if self.kind == "pattern":
+        if self.kind == "dicom":
+            group, message = self.frame.own_group(image), "no group: the image is no DICOM file"
+            column = self.roles["image"]
+        elif self.kind == "pattern":
             group = pattern_group(self.argument, image)
             message = f"the pattern {self.argument} finds no group in `{image}`"
             column = self.roles["image"]
@@ -199,6 +202,7 @@ class _TableReader:
             column = self.group_column or self.roles["image"]
             value = cells.get(column.number)
             group = None if isinstance(value, date | time | timedelta) else plain_text(cell_text(value)) or None
+            group = self.frame.hide("P", group) if group else None
             message = f"no group: column `{column.heading}` is {'empty' if value is None else 'a date or a time'}"
         if group is None:
             place = self.table.source(number, column.number)

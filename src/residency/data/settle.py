@@ -75,7 +75,8 @@ def add_unannotated(gathered: Gathered, frame: Frame, *, expected: bool = False)
     for image in frame.index.paths:
         if image in gathered.seen:
             continue
-        group = pattern_group(argument, image) if kind == "pattern" else None
+        own = None if kind == "image" else frame.own_group(image)
+        group = pattern_group(argument, image) if kind == "pattern" else own
         alone += group is None and kind != "image"
         if expected:
             message = "no row uses this image"
@@ -87,6 +88,8 @@ def add_unannotated(gathered: Gathered, frame: Frame, *, expected: bool = False)
                 prefix="",
                 group=group or image,
                 category=folder_category(image, categories),
+                spacing_mm=frame.own_spacing(image),
+                attributes=frame.attributes_of(image, {}),
             )
         )
     if alone:

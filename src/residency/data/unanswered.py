@@ -89,7 +89,7 @@ def _is_known(sample: Sample, kind: str, argument: str) -> bool:
     """Tell whether a sample's own row, or its image's name, says its group; the id of a bare sample is that name."""
     if sample.source is not None:
         return True
-    return kind == "pattern" and pattern_group(argument, sample.id) is not None
+    return kind == "dicom" or (kind == "pattern" and pattern_group(argument, sample.id) is not None)
 
 
 def _without_copies(

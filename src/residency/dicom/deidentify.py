@@ -50,17 +50,17 @@ class Identity:
     attributes: dict[str, str]
 
 
-def read_identity(header: "Dataset", veil: Veil, fallback: str) -> Identity:
-    """Return the names of a file's patient, study and picture; `fallback` (a hash of its bytes) where it has no UID.
+def read_identity(header: "Dataset", veil: Veil, digest: str) -> Identity:
+    """Return the names of a file's patient, study and picture; `digest` is the SHA-256 of its bytes.
 
     Raises:
         Refused: damaged.
     """
     with guarded("its identifiers"):
-        person = _plain(header, "PatientID"), _plain(header, "IssuerOfPatientID")
+        person = [_plain(header, "PatientID"), *filter(None, [_plain(header, "IssuerOfPatientID")])]
         by_name = _plain(header, "PatientName"), _plain(header, "PatientBirthDate")
         patient = veil.name("P", *person) if person[0] else veil.name("P", *by_name) if all(by_name) else None
-        uids = {keyword: str(header.get(keyword) or fallback) for keyword in HASHED[2:]}
+        uids = {keyword: str(header.get(keyword) or digest) for keyword in HASHED[2:]}
         machine = " ".join(
             filter(None, (_kept_text(header, "Manufacturer"), _kept_text(header, "ManufacturerModelName")))
         )
@@ -76,7 +76,7 @@ def read_identity(header: "Dataset", veil: Veil, fallback: str) -> Identity:
             study=veil.uid(uids["StudyInstanceUID"]),
             series=veil.uid(uids["SeriesInstanceUID"]),
             instance=veil.uid(uids["SOPInstanceUID"]),
-            image=veil.name("I", uids["SOPInstanceUID"]),
+            image=veil.name("I", uids["SOPInstanceUID"], digest),
             attributes={key: value for key, value in attributes.items() if value},
         )
 
@@ -135,8 +135,8 @@ def _region(item: "Dataset", removed: list[Removal]) -> "Dataset":
 
 
 def _elements(header: "Dataset") -> "Iterator[DataElement]":
-    """Yield every element of the header itself; one whose value cannot be read still has a tag, and is removed."""
-    yield from header
+    """Yield every element of the header itself; lengths of groups say nothing."""
+    yield from (element for element in header if element.tag.element != 0)
 
 
 def _removal(element: "DataElement", action: Action, detail: str = "") -> Removal:

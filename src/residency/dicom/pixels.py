@@ -155,20 +155,18 @@ def _grey(raw: list[np.ndarray], header: "Dataset", shape: Shape, indices: Seque
     """Apply modality LUT and window (or VOI LUT) and turn MONOCHROME1 around, with 255 for white."""
     from pydicom.pixels import apply_modality_lut
 
-    told = [_with_groups(header, index) for index in indices]
-    values = [apply_modality_lut(frame, own) for frame, own in zip(raw, told, strict=True)]
-    windowed = ["WindowCenter" in own or bool(own.get("VOILUTSequence")) for own in told]
-    if all(windowed):
-        shown = [_windowed(frame, own) for frame, own in zip(values, told, strict=True)]
+    own = [_with_groups(header, index) for index in indices]
+    if all("WindowCenter" in told or told.get("VOILUTSequence") for told in own):
+        pairs = zip(raw, own, strict=True)
+        shown = [_windowed(apply_modality_lut(frame, told), told) for frame, told in pairs]
     elif shape.stored <= 8 and header.get("RescaleSlope") is None:
-        shown = [_to_bytes(frame, 2**shape.stored - 1) for frame in values]
+        shown = [_to_bytes(frame, 2**shape.stored - 1) for frame in raw]
     else:
-        low = min(float(frame.min()) for frame in values)
-        high = max(float(frame.max()) for frame in values)
-        shown = [_to_bytes(frame.astype(np.float64) - low, max(high - low, 1e-9)) for frame in values]
-    inverse = (shape.interpretation == "MONOCHROME1") != (
-        header.get("PresentationLUTShape") == "INVERSE" and shape.interpretation == "MONOCHROME2"
-    )
+        # Stretched; a slope below 0 would turn the picture around, so the modality LUT comes first.
+        values = [apply_modality_lut(frame, told).astype(np.float32) for frame, told in zip(raw, own, strict=True)]
+        low, high = min(frame.min() for frame in values), max(frame.max() for frame in values)
+        shown = [_to_bytes(frame - low, max(float(high - low), 1e-9)) for frame in values]
+    inverse = shape.interpretation == "MONOCHROME1" or header.get("PresentationLUTShape") == "INVERSE"
     return [255 - frame for frame in shown] if inverse else shown
 
 

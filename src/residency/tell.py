@@ -50,8 +50,8 @@ def tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[st
 
 def score_table(examination: Any) -> Table:
     """Return the primary score of each question with its interval, beside base, blind and the floors."""
-    outside = ["detector"] if "detector" in examination.ran else []
-    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn", *outside)
+    outside = [name for name in ("words", "detector") if name in examination.ran]
+    columns = ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "textprobe", "knn", *outside)
     primary = {q.id: q.metric for q in examination.questions}
     found = {(s.question, s.of): s for s in examination.scores if s.subset == "all" and s.metric == primary[s.question]}
     heads = ["question", "score", columns[0], "95% interval", *columns[1:]]
@@ -84,6 +84,18 @@ def prompt_table(search: Any) -> Table:
         seed = f"{shots.seed}{' reversed' if shots.order == 'reversed' else ''}" if shots.count else ""
         words = (Text(text.replace("\n", "\\n")) for text in (one.asked.system, one.asked.prompt))
         table.add_row(score, ends, examples, seed, f"{one.seconds:.3f}", *words)
+    return table
+
+
+def deletion_table(explanation: Any) -> Table:
+    """Return what answers lose without the places that their heat maps mark, and without others, by question."""
+    heads = ("question", "answers", "empty maps", "marked", "random", "difference", "95% interval", "groups")
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for row in explanation.outcomes:
+        ends = "-" if row.low is None else f"[{row.low:.2f}, {row.high:.2f}]"
+        lost = ("-" if value is None else f"{value:.2f}" for value in (row.marked, row.random, row.gain))
+        table.add_row(row.question, f"{row.answers}", f"{row.empty}", *lost, ends, f"{row.groups}")
+    table.caption = f"nats of an answer's log-likelihood lost by deleting {explanation.share:.0%} of the sector"
     return table
 
 

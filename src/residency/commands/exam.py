@@ -11,7 +11,6 @@ from residency.tell import deletion_table, out_console, place_table, score_table
 from residency.types import MODES, Mode, SplitName
 
 Engine = Literal["local", "ray"]
-Method = Literal["gradient", "occlusion"]
 Way = Literal["own", "base", "blind", "shuffled", "mute", "all"]
 
 
@@ -35,6 +34,7 @@ def predict(
 ) -> None:
     """Answer a split: as tuned, as the base, with a blank image, another patient's image, another question."""
     from residency.exam import predict_model, predict_runs
+    from residency.models.registry import read_run
 
     if shots is not None and prompts is None:
         raise UserError("--shots says which of a search's prompts to take", do="--prompts prompts.json")
@@ -77,7 +77,8 @@ def predict(
         result = predict_model(
             model, data, folder, split, engine=engine, workers=workers, asking=asking, overrides=given
         )
-    elsewhere = f"{result.files[0]} --data {data or 'DATASET'}" if result.files else ""
+    answered = data or (read_run(runs[0]).data if runs else "DATASET")
+    elsewhere = f"{result.files[0]} --data {answered}" if result.files else ""
     tell(result, as_json, next=f"residency evaluate {elsewhere if data or out or overrides else model}")
 
 
@@ -89,8 +90,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score predictions by question with 95% intervals by group, beside base, majority, blind, shuffled and mute."""
-    from residency.report.places import show_places
     from residency.evaluate.examine import evaluate_file, evaluate_run
+    from residency.report.places import show_places
 
     examination = evaluate_file(run, data) if run.is_file() else evaluate_run(run, data, split=split)
     if as_json:
@@ -99,11 +100,14 @@ def evaluate(
     for warned in examination.warnings:
         if warned.kind in ("leak", "does-not-look"):
             out_console.print(f"warning: {warned.message}", markup=False)
+    out_console.print(score_table(examination))
     for table in show_places(examination):
         out_console.print(place_table(table))
-    out_console.print(score_table(examination))
     if "own" in examination.ran:
         out_console.print(examination.tallied.sentence(), markup=False)
+    for copying in examination.copying:
+        if copying.of == "own" and not copying.question:
+            out_console.print(copying.sentence(), markup=False)
     if run.is_dir():
         out_console.print(f"next: residency report {run}", markup=False)
 
@@ -128,9 +132,6 @@ def explain(
     split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "test",
     questions: Annotated[str, typer.Option(help="Some questions only: q1,q3.")] = "",
     images: Annotated[int | None, typer.Option(min=1, help="So many images, drawn at random; all if left out.")] = None,
-    method: Annotated[
-        Method, typer.Option(help="gradient: one pass; occlusion: slower, for every family.")
-    ] = "gradient",
     share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Deleted share of the sector's area.")] = 0.1,
     draws: Annotated[int, typer.Option(min=1, help="Random regions that each marked one is held against.")] = 8,
     out: Annotated[Path | None, typer.Option(help="Folder for maps and figures; left out, the run's own.")] = None,
@@ -141,7 +142,7 @@ def explain(
 
     wanted = [name.strip() for name in questions.split(",") if name.strip()]
     explanation = explain_split(
-        run, data=data, split=split, questions=wanted, images=images, method=method, share=share, draws=draws, out=out
+        run, data=data, split=split, questions=wanted, images=images, share=share, draws=draws, out=out
     )
     if as_json:
         tell(explanation, True)

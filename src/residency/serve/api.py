@@ -41,7 +41,7 @@ UPLOAD: dict[str, Any] = {
                     "required": ["file"],
                     "additionalProperties": False,
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "PNG, JPEG or TIFF."},
+                        "file": {"type": "string", "format": "binary", "description": "PNG, JPEG, TIFF, DICOM."},
                         "group": {"type": "string", "maxLength": 200, "description": "Patient or study; kept hashed."},
                         "spacing_mm": {"type": "string", "description": "mm a pixel: one number, or row and column."},
                     },
@@ -299,6 +299,7 @@ def create_app(service: Service, rules: Rules, logs: Logs) -> FastAPI:
         logs.write("start", model_questions=len(service.interpreter.questions))
         yield
         service.worker.close()
+        service.decoder.close()
         logs.write("end")
 
     app = FastAPI(

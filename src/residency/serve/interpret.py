@@ -5,7 +5,7 @@ Training, evaluation and the server encode alike: this calls what `residency pre
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from residency.answering import Candidates, Said, answer_in_turn, answer_together
 from residency.config import Ask, Predict
 from residency.data.dataset import Dataset, load_dataset
+from residency.data.shots import show_shots
 from residency.data.take import learned_samples
 from residency.errors import UserError
 from residency.evaluate.abstain import Abstention
@@ -25,8 +26,10 @@ from residency.models.prompts import render_prompt
 from residency.models.registry import Opened, open_model, open_run, read_run
 from residency.predict import candidates_of, is_chosen
 from residency.questionnaire import load_questionnaire
+from residency.serve.decoding import Origin
 from residency.serve.told import AnswerTold, read_places, tell_words
 from residency.types import Mode, Question, Questionnaire, Sample
+from residency.views import answer_rows
 
 MOST_SHOWN = 8
 ALL = "all closed and free answers"
@@ -41,6 +44,7 @@ class Picture:
     path: str
     group: str
     spacing_mm: tuple[float, float] | None = None
+    origin: Origin = field(default_factory=Origin)
 
 
 @dataclass
@@ -59,6 +63,8 @@ class Interpreter:
     training: tuple[Sample, ...] = ()
     asked: tuple[str, ...] = ()
     promises: Mapping[str, Abstention] = field(default_factory=dict)
+    prepare: Callable[[Sequence[Sample]], Sequence[Sample]] = list
+    """Tells in the prompts what the recipe wants there besides: solved examples, neighbours."""
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:
@@ -76,7 +82,7 @@ class Interpreter:
         The tower sees a picture once. Closed questions are answered first.
         """
         asked = [(place, question) for place in range(len(pictures)) for question in self.questions]
-        samples = [self._ask(pictures[place], place, question) for place, question in asked]
+        samples = self.prepare([self._ask(pictures[place], place, question) for place, question in asked])
         images = {sample.image: pictures[place].image for sample, (place, _) in zip(samples, asked, strict=True)}
         self.opened.loaded.model.eval()
         with torch.inference_mode():
@@ -109,6 +115,8 @@ class Interpreter:
             said = answer_together(self.opened, samples, self.questionnaire, self.settings, images)
             return iter(enumerate(said))
         offers = [self.candidates.get(q.id) if is_chosen(q, self.mode) else None for q in questions]
+        if self.settings.tiles:
+            return iter(enumerate(answer_rows(self.opened, samples, questions, offers, self.settings, images)))
         return answer_in_turn(self.opened, samples, questions, offers, self.settings, images)
 
     def _tell(self, question: Question, said: Said, size: tuple[int, int]) -> AnswerTold:
@@ -157,9 +165,16 @@ def _open_tuned(run: Path, data: Path | None) -> Interpreter:
     training = select_samples(recipe, dataset, learned_samples(dataset, recipe, fold))
     asked = {sample.question for sample in training if sample.question}
     questionnaire = _require_questionnaire(dataset)
+    if recipe.retrieval:
+        raise UserError(
+            f"{run} tells of similar cases in its prompts, which the server does not look up",
+            found="retrieval in its recipe",
+            do="train a run without retrieval (retrieval=null) to serve it",
+        )
     return Interpreter(
         name=recipe.name,
         opened=open_run(run)[1],
+        prepare=partial(show_shots, training=training, shots=recipe.shots),
         questionnaire=questionnaire,
         mode="own",
         settings=recipe.predict,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from residency.errors import MissingExtra, UserError
 
@@ -31,6 +32,7 @@ class Wanted:
     threads: int | None = None
     timeout: float = 60.0
     most_mb: int = 32
+    masking: Literal["dicom", "all", "none"] = "dicom"
 
 
 def require_packages() -> None:
@@ -56,6 +58,7 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
     import uvicorn
 
     from residency.serve.api import create_app
+    from residency.serve.decoding import Decoder
     from residency.serve.guard import LOOPBACK, Rules
     from residency.serve.interpret import open_interpreter
     from residency.serve.logs import JsonHandler, Logs, Meters
@@ -75,7 +78,8 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
         people = People({"admin": Entry(role="admin", sha256=hash_token(told))})
     logs, meters = Logs(), Meters()
     worker = Worker(interpreter, wanted.batch, wanted.places)
-    service = Service(interpreter, worker, store, meters, wanted.timeout)
+    decoder = Decoder(store.salt, wanted.masking, wanted.most_mb << 20)
+    service = Service(interpreter, worker, store, decoder, meters, wanted.timeout)
     names = (*LOOPBACK, wanted.host, socket.gethostname().lower(), *(name.lower() for name in wanted.hosts))
     app = create_app(service, Rules(people, names, upload_bytes=wanted.most_mb << 20), logs)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):

@@ -9,10 +9,11 @@ from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
+from residency.serve.decoding import Decoder
 from residency.serve.forms import Upload
 from residency.serve.interpret import Interpreter, Picture
 from residency.serve.logs import Meters
-from residency.serve.pictures import Refused, decode_picture, pack_picture
+from residency.serve.pictures import Refused, pack_picture
 from residency.serve.store import Store, tell_now
 from residency.serve.told import AnswerTold, Interpretation
 from residency.serve.worker import Worker
@@ -25,6 +26,7 @@ class Service:
     interpreter: Interpreter
     worker: Worker
     store: Store
+    decoder: Decoder
     meters: Meters
     answer_seconds: float = 60.0
 
@@ -63,10 +65,12 @@ class Service:
 
     def _take(self, upload: Upload) -> tuple[Picture, str]:
         """Decode an upload and keep its copy; a picture without a group is one of its own."""
-        image = decode_picture(upload.data)
-        data, sha256 = pack_picture(image)
-        group = self.store.hide_group(upload.group or sha256)
-        picture = Picture(image, str(self.store.keep_image(data, sha256)), group, upload.spacing_mm)
+        decoded = self.decoder.decode(upload.data)
+        data, sha256 = pack_picture(decoded.image)
+        group = self.store.hide_group(upload.group or decoded.patient or sha256)
+        spacing_mm = upload.spacing_mm or decoded.spacing_mm
+        path = self.store.keep_image(data, sha256)
+        picture = Picture(decoded.image, str(path), group, spacing_mm, decoded.origin)
         if fault := self.interpreter.find_fault(picture):
             raise Refused(422, f"this model cannot be asked about the picture: {fault}")
         return picture, sha256
@@ -82,6 +86,7 @@ class Service:
             width=width,
             height=height,
             spacing_mm=picture.spacing_mm,
+            origin=picture.origin,
             model=self.interpreter.name,
             questionnaire=self.interpreter.questionnaire.name,
             answers=tuple(answers[q.id] for q in self.interpreter.questions),

@@ -24,6 +24,7 @@ from sqlmodel import Field, Session, SQLModel, col, create_engine, select
 from residency.errors import UserError
 from residency.files import is_there, read_text, write_text, written_whole
 from residency.questionnaire import dump_questionnaire, load_questionnaire
+from residency.serve.decoding import Origin
 from residency.serve.told import AnswerTold, Interpretation
 from residency.types import Questionnaire
 
@@ -45,6 +46,7 @@ class CaseRow(SQLModel, table=True):
     model: str
     questionnaire: str
     seconds: float
+    origin: Any = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class AnswerRow(SQLModel, table=True):
@@ -80,7 +82,7 @@ class Store:
     def __init__(self, folder: Path, engine: Engine) -> None:
         self.folder, self.engine = folder, engine
         self._writing = Lock()
-        self._salt = bytes.fromhex(read_text(folder / SALT))
+        self.salt = bytes.fromhex(read_text(folder / SALT))
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -91,7 +93,7 @@ class Store:
 
     def hide_group(self, group: str) -> str:
         """Return a group's name as it is kept: a salted hash, which still groups but names nobody."""
-        return "p" + hmac.new(self._salt, group.encode(), hashlib.sha256).hexdigest()[:16]
+        return "p" + hmac.new(self.salt, group.encode(), hashlib.sha256).hexdigest()[:16]
 
     def image_path(self, sha256: str) -> Path:
         """Return where a picture's copy lies."""
@@ -113,6 +115,7 @@ class Store:
             id=case.case,
             created=case.created.isoformat(),
             patient=patient,
+            origin=case.origin.model_dump(mode="json", exclude_defaults=True),
             spacing_row=row,
             spacing_column=column,
         )
@@ -257,6 +260,7 @@ def _as_case(row: CaseRow, answers: Sequence[AnswerRow]) -> Interpretation:
         case=row.id,
         created=datetime.fromisoformat(row.created),
         spacing_mm=spacing,
+        origin=Origin.model_validate(row.origin or {}),
         answers=tuple(AnswerTold.model_validate(answer.told) for answer in answers),
     )
 

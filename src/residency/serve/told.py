@@ -1,18 +1,17 @@
 """What the server tells: records of an interpretation as the API's JSON, and places read from an answer's text."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
 
 from residency import NOT_FOR_DIAGNOSIS
+from residency.data.told import boxes_of, outlines_of, read_told
+from residency.serve.decoding import Origin
 from residency.types import Answer, AnswerType, Box, Outline, Record
-from residency.ultrasound.outline import TOLD_BIN, read_points
 
 WORDS = ((0.95, "very sure"), (0.8, "sure"), (0.6, "rather sure"), (0.4, "unsure"), (0.0, "guessing"))
 """The least confidence for each word."""
-_PLACED = re.compile(r"([^<>]*)((?:<loc_\d{1,3}>)+)")
 
 
 class AnswerTold(Record):
@@ -47,6 +46,7 @@ class Interpretation(Record):
     questionnaire: str
     answers: tuple[AnswerTold, ...] = ()
     seconds: float = 0.0
+    origin: Origin = Origin()
     note: str = NOT_FOR_DIAGNOSIS
 
 
@@ -57,13 +57,11 @@ def tell_words(confidence: float) -> str:
 
 def read_places(text: str, size: tuple[int, int]) -> tuple[tuple[Box, ...], tuple[Outline, ...]]:
     """Return the boxes (two points a label) and outlines (three or more) told in location tokens, in pixels."""
-    boxes, outlines, label = [], [], ""
-    for name, tokens in _PLACED.findall(text):
-        label = name.strip(" ,;.") or label
-        points_P2 = read_points(tokens) * size
-        if len(TOLD_BIN.findall(tokens)) == 4:
-            (x0, y0), (x1, y1) = points_P2.tolist()
-            boxes += [Box(label=label, xyxy=(x0, y0, x1, y1))] if x1 > x0 and y1 > y0 else []
-        elif len(points_P2) >= 3:
-            outlines.append(Outline(label=label, points=tuple((x, y) for x, y in points_P2.tolist())))
+    boxes: list[Box] = []
+    outlines: list[Outline] = []
+    for told in read_told(text):
+        if len(told.points_P2) == 2:
+            boxes += boxes_of(told, size)
+        else:
+            outlines += outlines_of(told, size)
     return tuple(boxes), tuple(outlines)

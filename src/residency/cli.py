@@ -26,7 +26,8 @@ def demo(
     tell(run_demo(out, quick=quick, say=say), as_json, lines=("finding", "report"))
 
 
-for about in ("data", "knowledge", "retrieval", "tuning", "exam", "evidence", "delivery", "serve"):  # --help lists the commands in this order
+# --help lists the commands in this order
+for about in ("data", "knowledge", "retrieval", "tuning", "exam", "evidence", "delivery", "clinic", "serve"):
     import_module(f"residency.commands.{about}")
 
 

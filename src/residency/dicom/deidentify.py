@@ -112,7 +112,8 @@ def strip_header(header: "Dataset", identity: Identity) -> "tuple[Dataset, list[
 
 def _name(kept: "Dataset", identity: Identity) -> None:
     """Write the names in place of identifiers, and what was done as PS3.15 E.1 asks."""
-    kept.PatientID = kept.PatientName = identity.patient or "unknown"
+    kept.PatientID = identity.patient or "unknown"
+    kept.PatientName = f"{kept.PatientID}^"
     kept.StudyInstanceUID, kept.SeriesInstanceUID = identity.study, identity.series
     kept.SOPInstanceUID = identity.instance
     for keyword in EMPTIED:

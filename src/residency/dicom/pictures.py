@@ -57,6 +57,7 @@ class Decoded:
     notes: list[Problem] = field(default_factory=list)
     stamps: dict[Path, tuple[int, int]] = field(default_factory=dict)
     table: list[tuple[str, ...]] = field(default_factory=list)
+    patients: set[str] = field(default_factory=set)
 
     def changed(self) -> list[Path]:
         """Return the sources that are no longer as they were read."""
@@ -93,6 +94,7 @@ def note_files(files: Mapping[str, Path], settings: Settings, decoded: Decoded) 
         else:
             seen[found.identity.image] = name
             decoded.table += table_rows(found)
+            decoded.patients |= {found.identity.patient} if found.identity.patient else set()
             yield name, path, found
 
 

@@ -15,6 +15,7 @@ from residency.recipe import dump_recipe
 from residency.types import Answer, Fold, Prediction, Quantity, Question, Sample, Splits
 
 ACCURACY = {"own": 0.8, "base": 0.3, "blind": 0.4, "shuffled": 0.4, "mute": 0.2, "probe": 0.65, "knn": 0.55}
+ACCURACY |= {"textprobe": 0.6}
 CATEGORIES = ("abdomen", "femur", "standard NT", "non-standard NT", "thorax")
 OTHER_CATEGORIES = ("aorta", "cervix")
 TRUE_NAMES = {  # a category's own answers to q1..q8, so that a plane decides most of them

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from residency.answering import Candidates
@@ -15,11 +14,8 @@ from residency.data.shots import show_shots
 from residency.data.take import learned_samples
 from residency.engines import Engine, EngineName, Pass, local_engine, ray_engine
 from residency.errors import UserError
-from residency.evaluate.floors import Probe, predict_floor
-from residency.files import write_lines
 from residency.folder import check_data, check_folder, holding, is_own_data, is_trained
 from residency.material import require_ready, select_samples
-from residency.models.embed import tower_features
 from residency.models.family import Images
 from residency.models.registry import Opened, ask_as, open_base, open_run, read_run
 from residency.neighbours import tell_asked
@@ -34,12 +30,11 @@ from residency.predict import (
 from residency.processes import is_first, join_processes, wait_for_all
 from residency.prompting.phrasings import Phrasing
 from residency.recipe import name_overrides, override_asking
+from residency.rivals import FLOORS, answer_floors
 from residency.selftrain import self_train
 from residency.shares import write_shares
 from residency.train import Trained, train_run
 from residency.types import MODES, Mode, Record, Sample, SplitName
-
-FLOORS: tuple[Probe, ...] = ("probe", "knn")
 
 
 class Predicted(Record):
@@ -172,7 +167,8 @@ def predict_run(
             files, made, not_run = _answer_modes(answer, exam, modes, folder)
         if floors and opened is not None:
             if is_first():
-                _answer_floors(opened, exam, folder)
+                questionnaire = exam.dataset.questionnaire
+                answer_floors(opened, exam.training, exam.asked, questionnaire, exam.split, exam.fold, folder)
             wait_for_all()
             files += [str(folder / f"{split}.{floor}.jsonl") for floor in FLOORS]
     return Predicted(files=tuple(files), made=made, not_run=not_run)
@@ -302,19 +298,3 @@ def _mean_image(exam: Exam, path: Path) -> Image.Image:
     wait_for_all()
     with Image.open(path) as file:
         return file.convert("RGB")
-
-
-@torch.inference_mode()
-def _answer_floors(opened: Opened, exam: Exam, folder: Path) -> None:
-    """Write the linear probe's and the nearest neighbours' answers, on the un-tuned tower's features."""
-    paths = {floor: folder / f"{exam.split}.{floor}.jsonl" for floor in FLOORS}
-    if all(path.is_file() for path in paths.values()):
-        return
-    with opened.loaded.model.disable_adapter():
-        features = tower_features(opened, (*exam.training, *exam.asked))
-    for floor, path in paths.items():
-        questionnaire = exam.dataset.questionnaire
-        answers = predict_floor(
-            exam.training, exam.asked, features, floor, questionnaire, split=exam.split, fold=exam.fold
-        )
-        write_lines(path, answers)

@@ -1,10 +1,10 @@
 """Does the prompt alone tell the answer? Samples and a prompt's template in, figures by question and leaks out."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from residency.evaluate.probes import first_numbers
 from residency.models.prompts import render_prompt
 from residency.types import Answer, Quantity, Sample
 
@@ -66,15 +66,8 @@ def _reduced_error(
     floor = np.abs(truth - np.median(known)).mean()
     if not floor:
         return 0.0
-    guessed = Ridge().fit(_first_numbers(prompts), known).predict(_first_numbers(held_prompts))
+    guessed = Ridge().fit(first_numbers(prompts), known).predict(first_numbers(held_prompts))
     return float(1 - np.abs(truth - guessed).mean() / floor)
-
-
-def _first_numbers(texts: Sequence[str]) -> np.ndarray:
-    """Return the first number x of each text as [x, x^2, 1/x]: shape (N, 3)."""
-    found = [re.search(r"\d+(?:\.\d+)?", text) for text in texts]
-    values = np.array([[float(match[0]) if match else 0.0] for match in found])
-    return np.hstack([values, values**2, 1 / (values + 1e-6)])
 
 
 def _number(answer: Answer | None) -> float:

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AnswerType = Literal["choice", "set", "ordinal", "number", "text"]
 SplitName = Literal["train", "val", "test"]
 Mode = Literal["own", "base", "blind", "shuffled", "mute"]
-Floor = Literal["majority", "probe", "knn", "detector"]
-"""What to beat: the training split's majority answer; a linear probe and kNN on the frozen tower; a classic detector
-that learned from the same split (its predictions come from outside: benchmarks/detect.py)."""
+Floor = Literal["majority", "probe", "knn", "textprobe", "words", "detector"]
+"""What to beat: the training split's majority answer; a linear probe, one that leans on the answers' texts, and kNN
+on the frozen tower; the prompt's words alone, where prompts differ; a classic detector that
+learned from the same split (its predictions come from outside: benchmarks/detect.py)."""
 MODES: tuple[Mode, ...] = ("own", "base", "blind", "shuffled", "mute")
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 

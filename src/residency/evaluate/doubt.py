@@ -11,7 +11,7 @@ from residency.types import SPLITS, Score
 
 IMBALANCED = 0.9
 UNPARSED = 0.05
-FLOORS = ("probe", "knn", "detector")
+FLOORS = ("probe", "textprobe", "knn", "words", "detector")
 MEANS = {
     "majority": "the most frequent training answer",
     "base": "the model before fine-tuning",
@@ -19,7 +19,9 @@ MEANS = {
     "shuffled": "the same model with another patient's image",
     "mute": "the same model asked another question",
     "probe": "a linear probe on the frozen tower",
+    "textprobe": "a linear probe that leans on the answers' texts",
     "knn": "nearest neighbours on the frozen tower",
+    "words": "the words of the question alone",
     "detector": "a classic detector that learned from the same split",
 }
 

@@ -1,10 +1,9 @@
 """What any model must beat: training answers (and frozen features) in, floor predictions out.
 
-The majority answer of the training split, a linear probe and k nearest neighbours on image features that the caller
-computed. The features are arrays; no model is imported here.
+The majority answer of the training split; a linear probe, a text-informed one and k nearest neighbours on image
+features that the caller computed; and the prompt's words alone. The features are arrays; no model is imported here.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,18 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.evaluate.gather import holders_of, question_id, specs_of, true_answer
-from residency.evaluate.metric import Floats
+from residency.evaluate.probes import Embed, informed_probe, linear_probe, nearest_neighbours, question_words
 from residency.evaluate.sets import names_of
 from residency.files import sha256_text
 from residency.questionnaire import render_answer, render_value
 from residency.types import Answer, AnswerSpec, Floor, Prediction, Quantity, Question, Questionnaire, Sample, SplitName
 
-Probe = Literal["probe", "knn"]
-NEIGHBOURS = 5
+Probe = Literal["probe", "knn", "textprobe"]
 MOST_TEXTS = 64
 """A text question with more different training answers than this has no classifier; its neighbours still answer."""
-INVERSE_PENALTY = 10.0
-"""Of logistic regression on centred features of length 1; measured on fetal_planes with EfficientNet-Lite0."""
 
 
 def majority_answer(spec: AnswerSpec, answers: Sequence[Answer]) -> Answer:
@@ -73,20 +69,33 @@ def predict_floor(
     questionnaire: Questionnaire | None,
     split: SplitName = "test",
     fold: int = 0,
+    embed: Embed | None = None,
 ) -> list[Prediction]:
     """Return what a linear probe or kNN on image features answers to each test sample, sub-answers too.
 
     `features` maps a sample's `image` to its vector [D]. One classifier a question (and sub-answer) is fitted on the
-    training samples that hold its answer.
+    training samples that hold its answer. `textprobe` wants `embed`, and leaves numbers out.
 
     Raises:
         KeyError: an image without features.
+        ValueError: `textprobe` without `embed`.
     """
-    answer = linear_probe if method == "probe" else nearest_neighbours
+    if method == "textprobe" and embed is None:
+        raise ValueError("a text-informed probe wants the answers' embeddings")
+
+    def answer(
+        seen_ND: NDArray[Any], truths: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
+    ) -> list[Answer]:
+        if method == "textprobe":
+            assert embed
+            return informed_probe(seen_ND, truths, asked_MD, spec, embed)
+        return (linear_probe if method == "probe" else nearest_neighbours)(seen_ND, truths, asked_MD, spec)
 
     def fitted(spec: AnswerSpec, holders: Sequence[Sample], asked: Sequence[Sample]) -> list[Answer]:
         truths = [_truth_of(spec, sample) for sample in holders]
-        if method == "probe" and spec.type == "text" and len(set(map(str, truths))) > MOST_TEXTS:
+        if method != "knn" and spec.type == "text" and len(set(map(str, truths))) > MOST_TEXTS:
+            return []
+        if method == "textprobe" and spec.type == "number":
             return []
         seen_ND, asked_MD = (np.stack([features[sample.image] for sample in part]) for part in (holders, asked))
         return answer(seen_ND, truths, asked_MD, spec)
@@ -94,100 +103,30 @@ def predict_floor(
     return _predict(method, fitted, train, test, questionnaire, split, fold)
 
 
-def linear_probe(
-    features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
-) -> list[Answer]:
-    """Fit a linear model of the features to the answers and return its answers to the asked images.
+def predict_words(
+    train: Sequence[Sample],
+    test: Sequence[Sample],
+    prompts: Mapping[str, str],
+    questionnaire: Questionnaire | None,
+    split: SplitName = "test",
+    fold: int = 0,
+) -> list[Prediction]:
+    """Return what a bag of the prompt's words alone answers, where a question's training prompts differ.
 
-    Choice and text: logistic regression with balanced classes; ordinal: the median of its class probabilities; set:
-    one logistic regression a member, all on centred features of length 1. Number: ridge regression on standardized
-    features, its penalty by leave-one-out.
+    `prompts` maps a sample's id to its prompt. Logistic regression on the words (the commonest answers, where a text
+    question has many); ridge regression on the words and the prompt's first number. No image is seen.
     """
-    from sklearn.linear_model import LogisticRegression, RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer, StandardScaler
 
-    if spec.type == "number":
-        model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
-        return _fit_numbers(model, features_ND, answers, asked_MD, spec)
-    balanced = "balanced" if spec.type in ("choice", "text") else None
-    logistic = LogisticRegression(C=INVERSE_PENALTY, class_weight=balanced, max_iter=500)
-    model = make_pipeline(StandardScaler(with_std=False), Normalizer(), logistic)
-    return _fit_names(model, features_ND, answers, asked_MD, spec)
+    def fitted(spec: AnswerSpec, holders: Sequence[Sample], asked: Sequence[Sample]) -> list[Answer]:
+        if len({prompts[sample.id] for sample in holders}) < 2:
+            return []
+        if spec.type == "text":
+            common = {text for text, _ in Counter(str(_truth_of(spec, s)) for s in holders).most_common(MOST_TEXTS)}
+            holders = [sample for sample in holders if str(_truth_of(spec, sample)) in common]
+        texts_N, asked_M = (np.array([prompts[sample.id] for sample in part]) for part in (holders, asked))
+        return question_words(texts_N, [_truth_of(spec, sample) for sample in holders], asked_M, spec)
 
-
-def nearest_neighbours(
-    features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
-) -> list[Answer]:
-    """Return what the 5 nearest training images (cosine) answer together, the nearer the heavier."""
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    chosen = {"n_neighbors": min(NEIGHBOURS, len(features_ND)), "metric": "cosine", "weights": "distance"}
-    model = KNeighborsRegressor(**chosen) if spec.type == "number" else KNeighborsClassifier(**chosen)
-    fit = _fit_numbers if spec.type == "number" else _fit_names
-    return fit(make_pipeline(StandardScaler(with_std=False), model), features_ND, answers, asked_MD, spec)
-
-
-def _fit_numbers(
-    model: Any, features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
-) -> list[Answer]:
-    values_N = np.array([answer.value for answer in answers if isinstance(answer, Quantity)])
-    if len(values_N) < 2:
-        return [majority_answer(spec, answers)] * len(asked_MD)
-    model.fit(features_ND, values_N)
-    return [Quantity(value=float(value), unit=spec.unit or "") for value in model.predict(asked_MD)]
-
-
-def _fit_names(
-    model: Any, features_ND: NDArray[Any], answers: Sequence[Answer], asked_MD: NDArray[Any], spec: AnswerSpec
-) -> list[Answer]:
-    if spec.type == "set":
-        members = sorted({name for answer in answers for name in names_of(answer)})
-        members.sort(key=lambda name: spec.names.index(name) if name in spec.names else len(spec.names))
-        shares_LM = np.ones((len(members), len(asked_MD)))
-        for row, name in enumerate(members):
-            held_N = np.array([name in names_of(answer) for answer in answers])
-            if not held_N.all():
-                shares_LM[row] = _probabilities(model, features_ND, held_N, asked_MD)[0][:, -1]
-        return [
-            tuple(name for name, held in zip(members, likely_members(shares_L), strict=True) if held)
-            for shares_L in shares_LM.T
-        ]
-    names_N = np.array([render_value(answer) for answer in answers])
-    if len(set(names_N)) == 1:
-        return [str(names_N[0])] * len(asked_MD)
-    shares_MK, classes = _probabilities(model, features_ND, names_N, asked_MD)
-    if spec.type != "ordinal":
-        return [str(classes[best]) for best in shares_MK.argmax(axis=1)]
-    order_K = np.argsort([spec.names.index(str(name)) for name in classes])
-    medians_M = (shares_MK[:, order_K].cumsum(axis=1) < 0.5).sum(axis=1).clip(max=len(classes) - 1)
-    return [str(classes[order_K[median]]) for median in medians_M]
-
-
-def likely_members(shares_L: Floats) -> NDArray[np.bool_]:
-    """Return which of L members to name, given their probabilities, for the best expected F1 of the set.
-
-    The k likeliest are expected to score about 2 sum(p of them) / (k + sum(p)), none of them the chance that the true
-    set is empty; a fixed threshold of one half would name nothing wherever several sets compete.
-    """
-    order_L = np.argsort(-shares_L, kind="stable")
-    counts_L = np.arange(1, len(shares_L) + 1)
-    expected_L = 2 * shares_L[order_L].cumsum() / (counts_L + shares_L.sum())
-    named_L = np.zeros(len(shares_L), dtype=np.bool_)
-    if len(shares_L) and expected_L.max() >= np.prod(1 - shares_L):
-        named_L[order_L[: expected_L.argmax() + 1]] = True
-    return named_L
-
-
-def _probabilities(
-    model: Any, features_ND: NDArray[Any], labels_N: NDArray[Any], asked_MD: NDArray[Any]
-) -> tuple[Floats, NDArray[Any]]:
-    with warnings.catch_warnings():  # free texts are nearly all different; that they are names all the same is meant
-        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
-        model.fit(features_ND, labels_N)
-    return np.asarray(model.predict_proba(asked_MD)), np.asarray(model[-1].classes_)
+    return _predict("words", fitted, train, test, questionnaire, split, fold)
 
 
 def _truth_of(spec: AnswerSpec, sample: Sample) -> Answer:
@@ -218,8 +157,9 @@ def _predict(
             continue
         parts: list[dict[str, Answer]] = [{} for _ in asked]
         for part in part_specs:
-            if holders := holders_of(part, seen):
-                for held, given in zip(parts, answer(part, holders, asked), strict=True):
+            holders = holders_of(part, seen)
+            if holders and (told := answer(part, holders, asked)):
+                for held, given in zip(parts, told, strict=True):
                     held[part.id] = given
         for sample, given, held in zip(asked, answers, parts, strict=True):
             text = render_answer(spec, given) if isinstance(spec, Question) else render_value(given)

@@ -18,10 +18,13 @@ from residency.files import read_lines, sha256_file, sha256_text
 from residency.recipe import load_recipe
 from residency.types import MODES, SPLITS, Floor, Prediction, Problem, Sample, Source, SplitName
 
-OTHERS: tuple[str, ...] = ("majority", "base", "blind", "shuffled", "mute", "probe", "knn", "detector")
+OTHERS: tuple[str, ...] = (
+    *("majority", "base", "blind", "shuffled", "mute"),
+    *("probe", "textprobe", "knn", "words", "detector"),
+)
 """What the tuned model is compared with, in the order shown."""
-OUTSIDE = ("detector",)
-"""Those whose predictions come from outside: nothing is missed where there are none."""
+OUTSIDE = ("words", "detector")
+"""Nothing is missed where these are not: prompts that are alike tell nothing, a detector comes from elsewhere."""
 _NAMED = re.compile(rf"({'|'.join((*SPLITS, 'all'))})\.({'|'.join((*MODES, *get_args(Floor)))})\.jsonl")
 
 

@@ -13,7 +13,9 @@ COMPARED = {
     "shuffled": "the tuned model with another patient's image",
     "mute": "the tuned model with another question",
     "probe": "a linear probe on the frozen vision tower",
+    "textprobe": "the same probe leaning on the answers' text embeddings (LP++, arXiv 2404.02285)",
     "knn": "five nearest neighbours on it",
+    "words": "a bag of the prompt's words alone",
 }
 PRIMARY = {
     "choice": "balanced accuracy",

@@ -13,6 +13,7 @@ from residency.report.figures import Scale, draw_strip
 from residency.types import Score
 
 NAMES = {"own": "tuned model", **{other: other for other in OTHERS}, "base": "base model", "knn": "nearest neighbours"}
+NAMES |= {"textprobe": "text-informed probe", "words": "question words alone"}
 OUTCOMES = {"better": "better", "tie": "unclear", "worse": "worse", "not run": "not run"}
 SIDE = ("majority", "blind", "base", "probe")
 SMALL_UNITS = {"", "ranks"}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from residency.commands.app import Json, Seed, app
-from residency.tell import tell
+from residency.tell import out_console, tell
 
 
 @app.command()
@@ -33,6 +33,29 @@ def index(
     card = build_index(folder, loaded, samples, open_image_encoder(model), fold=fold, documents=text or (), words=words)
     told = card.model_dump(mode="json", include={"cases", "pictures", "groups", "passages", "dimension", "encoder"})
     tell({"index": str(folder)} | told, as_json, next=f"residency predict RUN retrieval.index={folder} retrieval.k=3")
+
+
+@app.command()
+def search(
+    index: Annotated[Path, typer.Argument(help="A folder of `residency index`.")],
+    image: Annotated[Path | None, typer.Option(help="A picture: cases that look like it.")] = None,
+    words: Annotated[str, typer.Option(help="Words: cases and passages that tell of them.")] = "",
+    k: Annotated[int, typer.Option("--k", min=1, help="How many.")] = 5,
+    without: Annotated[str, typer.Option(help="A group, such as the patient asked about, that is left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find the annotated cases and passages nearest to a picture, to words, or to both."""
+    from residency.knowledge.index import open_index
+    from residency.knowledge.search import search_index
+
+    hits = search_index(open_index(index), image, words, k, without)
+    if as_json:
+        tell(hits, True)
+        return
+    for hit in hits:
+        near = "" if hit.distance is None else f" [{hit.distance:.3f}]"
+        where = f" ({hit.group}: {hit.image})" if hit.image else ""
+        out_console.print(f"{hit.kind} {hit.id}{near}: {' '.join(hit.text.split())[:200]}{where}", markup=False)
 
 
 @app.command()

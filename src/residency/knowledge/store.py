@@ -99,12 +99,12 @@ class Table:
         self,
         query: str | NDArray[np.float32],
         k: int,
-        kind: Kind,
+        kind: Kind | None = None,
         *,
         without: str = "",
         question: str | None = None,
     ) -> list[Found]:
-        """Return the k entries whose text is nearest to words (BM25), or to their vector (cosine)."""
+        """Return the k entries, of both kinds or of one, whose text is nearest to words (BM25) or their vector."""
         where = _where(kind, without, question)
         if not isinstance(query, str):
             return self._near(query, "word_vector", where, k)
@@ -190,8 +190,8 @@ def _index_table(table: Any, rows: int) -> None:
         table.create_index("image_vector", config=IvfFlat(distance_type="cosine", num_partitions=lists))
 
 
-def _where(kind: Kind, without: str, question: str | None) -> str:
-    parts = [f"kind = '{kind}'"]
+def _where(kind: Kind | None, without: str, question: str | None) -> str:
+    parts = [f"kind = '{kind}'" if kind else "kind IN ('case', 'passage')"]
     parts += [f"held_by <> {_quoted(without)}"] if without else []
     parts += [f"question = {_quoted(question)}"] if question else []
     return " AND ".join(parts)

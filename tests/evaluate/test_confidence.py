@@ -94,6 +94,14 @@ def test_subgroups_of_the_sheet_are_scored_with_the_largest_gap(planted: Path, c
     assert gap["gap"] == pytest.approx(machine["rows"][0]["score"] - machine["rows"][1]["score"])
     assert 0 < gap["low"] < gap["gap"] < gap["high"]
     assert len(found["age"]["rows"]) == 3 and found["age"]["gap"]["low"] < 0 < found["age"]["gap"]["high"]
+    by_question = {(one["question"], one["attribute"]): one for one in json.loads(out)["question_subgroups"]}
+    assert set(by_question) == {("q1", "machine"), ("q1", "age")}
+    machine, age = by_question["q1", "machine"], by_question["q1", "age"]
+    assert machine["metric"] == "balanced accuracy" and machine["gap"]["worst"] == "old"
+    assert machine["gap"]["adjusted"] == pytest.approx(2 * machine["gap"]["p"])  # two gaps: Holm doubles the smaller
+    assert machine["gap"]["adjusted"] < 0.05 < age["gap"]["adjusted"] == age["gap"]["p"] and age["gap"]["pairs"] == 3
+    warned = [one for one in json.loads(out)["warnings"] if one["kind"] == "subgroup-gap"]
+    assert [one["question"] for one in warned] == ["q1"] and "where machine is old" in warned[0]["message"]
 
 
 def test_a_promised_risk_is_met_or_not_promised(planted: Path, tmp_path: Path, call: Call) -> None:

@@ -31,7 +31,7 @@ def test_what_a_model_knows_and_admits_is_drawn_and_told(planted: Path, call: Ca
     for words in (
         "Does it know when it is wrong?", "at temperature 2.", "at most 20% of what is answered is wrong",
         "machine: largest gap", "new better than old", "interval adjusted for 3 pairs", "descriptiveness precision",
-        "Differences, with their intervals",
+        "Differences, with their intervals", "after Holm", "largest gap in the primary score",
     ):  # fmt: skip
         assert words in said, words
     scores = json.loads((planted / "scores" / "scores.json").read_text())
@@ -68,7 +68,7 @@ def test_every_score_file_is_stamped(planted: Path, tmp_path: Path, call: Call) 
     for stamp in stamps:
         for key in ("samples", "splits", "questionnaire", "prompts", "code", "metric"):
             assert re.fullmatch(r"[0-9a-f]{64}", stamp[key]), key
-        assert stamp["metric_version"] == "2" and stamp["predictions"]
+        assert stamp["metric_version"] == METRIC_VERSION and stamp["predictions"]
 
 
 def test_old_claims_are_not_passed_off_as_new(planted: Path, tmp_path: Path, call: Call) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from residency.evaluate.bootstrap import FEW_GROUPS
 from residency.evaluate.gather import Answered, true_answer
 from residency.evaluate.read import OTHERS, OUTSIDE, Evidence
-from residency.evaluate.records import Looking, Verdict, Warned
+from residency.evaluate.records import Looking, Subgroups, Verdict, Warned
 from residency.types import SPLITS, Score
 
 IMBALANCED = 0.9
 UNPARSED = 0.05
+ALPHA = 0.05
 FLOORS = ("probe", "textprobe", "knn", "words", "detector")
 MEANS = {
     "majority": "the most frequent training answer",
@@ -35,6 +36,7 @@ def find_doubts(
     scores: Sequence[Score],
     verdicts: Sequence[Verdict],
     looking: Sequence[Looking] = (),
+    by_question: Sequence[Subgroups] = (),
 ) -> Iterator[Warned]:
     """Yield the warnings, the gravest first."""
     yield from _leaks(evidence)
@@ -53,6 +55,7 @@ def find_doubts(
     for answered in answers:
         yield from _imbalance(answered)
     yield from _silence(answers)
+    yield from _unequal(by_question)
     for other in ("base", "majority", *FLOORS):
         if worse := [v.question for v in verdicts if v.against == other and v.outcome == "worse"]:
             yield Warned(
@@ -176,6 +179,20 @@ def _imbalance(answered: Answered) -> Iterator[Warned]:
             message=f"{share:.0%} of the examined answers are “{name}”: accuracy says nothing here, "
             f"and {len(answered.truths) - count} cases stand for all the rest.",
         )
+
+
+def _unequal(by_question: Sequence[Subgroups]) -> Iterator[Warned]:
+    """Yield the gaps between subgroups that stay below 0.05 after Holm's adjustment."""
+    for one in by_question:
+        gap = one.gap
+        if gap and gap.adjusted is not None and gap.adjusted < ALPHA:
+            yield Warned(
+                kind="subgroup-gap",
+                question=one.question,
+                message=f"the model does worse where {one.attribute} is {gap.worst} than where it is {gap.best}: "
+                f"{one.metric} differs by {gap.gap:.2f} (p {gap.adjusted:.3f} adjusted for all questions and "
+                "attributes).",
+            )
 
 
 def _silence(answers: Sequence[Answered]) -> Iterator[Warned]:

@@ -15,9 +15,10 @@ from residency.evaluate.mark import mark_answers
 from residency.evaluate.measure import primary_metric, tally_answered
 from residency.evaluate.metric import Metric, Tally
 from residency.evaluate.number import median_error
-from residency.evaluate.overall import judge_looking, score_subgroups
+from residency.evaluate.overall import judge_looking
 from residency.evaluate.read import OTHERS, OUTSIDE, Evidence, read_run, read_siblings
 from residency.evaluate.records import ClassRate, Confusion, Examination, Mark, QuestionShown, SplitCount
+from residency.evaluate.subgroups import score_questions, score_subgroups
 from residency.evaluate.verdict import judge_gains, tally_verdicts
 from residency.files import read_json, write_json, write_lines
 from residency.types import SPLITS, Question, Sample, Score, SplitName
@@ -80,6 +81,7 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
     verdicts = judge_gains(answers, scores)
     tallied = tally_verdicts(verdicts)
     looking = judge_looking(answers, draws, seed)
+    by_question = score_questions(answers, draws, seed)
     own = gather_sure(answers, evidence.predictions.get("own", []))
     validation = gather_validation(evidence)
     confusions = [_confuse(answered) for answered in answers if answered.spec.type in ("choice", "ordinal")]
@@ -95,7 +97,7 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
         questions=tuple(_show(answered) for answered in answers),
         tallied=tallied,
         verdicts=tuple(verdicts),
-        warnings=tuple(find_doubts(evidence, answers, scores, verdicts, looking)),
+        warnings=tuple(find_doubts(evidence, answers, scores, verdicts, looking, by_question)),
         counts=tuple(count_splits(evidence)),
         annotated_categories=tuple(sorted(annotated)),
         scores=tuple(scores),
@@ -103,6 +105,7 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
         looking=tuple(looking),
         confidence=examine_confidence(own, validation, draws, seed),
         subgroups=tuple(score_subgroups(answers, draws, seed)),
+        question_subgroups=tuple(by_question),
         copying=tuple(measure_copying(answers, evidence.predictions, draws, seed)),
     )
 

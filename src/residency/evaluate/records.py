@@ -203,12 +203,18 @@ class Gap(Record):
     low: float | None
     high: float | None
     pairs: int
+    p: float | None = None
+    adjusted: float | None = None
+    """p times the pairs it was picked from; and, by question, Holm's over all questions and attributes."""
 
 
 class Subgroups(Record):
-    """An attribute's subgroups; `untold` answers have no value of it."""
+    """An attribute's subgroups, over all answers or of one question; `untold` answers have no value of it."""
 
     attribute: str
+    question: str = ""
+    metric: str = "mean credit"
+    unit: str = ""
     untold: int
     rows: tuple[Subgroup, ...]
     gap: Gap | None
@@ -267,4 +273,5 @@ class Examination(Record):
     looking: tuple[Looking, ...] = ()
     confidence: Confidence | None = None
     subgroups: tuple[Subgroups, ...] = ()
+    question_subgroups: tuple[Subgroups, ...] = ()
     copying: tuple[Copying, ...] = ()

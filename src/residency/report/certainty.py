@@ -10,6 +10,7 @@ from residency.report.plots import MARK, SOFT, plot_svg
 
 AGAINST = {"base": MARK, "blind": "#c58a00", "majority": SOFT}
 ROW, LONGEST = 0.36, 40
+SURE = 0.05
 
 
 def draw_differences(examination: Examination) -> Markup | None:
@@ -83,6 +84,38 @@ def draw_subgroups(subgroups: Sequence[Subgroups]) -> Markup | None:
         every[-1, 0].set_xlabel("mean credit, with 95% interval")
 
     return plot_svg(8.6, ROW * sum(heights) + 0.5, "subgroups", draw)
+
+
+def draw_question_gaps(examination: Examination) -> Markup | None:
+    """Return each question's largest gap with its interval, a panel for each attribute and unit (None: no gap)."""
+    names = {question.id: f"{question.id} {question.heading}" for question in examination.questions}
+    panels: dict[tuple[str, str], list[Subgroups]] = {}
+    for one in examination.question_subgroups:
+        if one.gap:
+            panels.setdefault((one.attribute, one.unit), []).append(one)
+    if not panels:
+        return None
+    heights = [len(rows) + 1.5 for rows in panels.values()]
+
+    def draw(figure: Any) -> None:
+        every = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+        for axes, ((attribute, unit), rows) in zip(every[:, 0], panels.items(), strict=True):
+            axes.axvline(0, color="#9aa7b3", linewidth=1)
+            for place, one in enumerate(rows):
+                assert one.gap
+                sure = one.gap.adjusted is not None and one.gap.adjusted < SURE
+                colour = MARK if sure else SOFT
+                if one.gap.low is not None and one.gap.high is not None:
+                    axes.plot([one.gap.low, one.gap.high], [place, place], color=colour, linewidth=1.8)
+                axes.plot([one.gap.gap], [place], "o", color=colour, markersize=5)
+            labels = [f"{names[one.question]}: {one.gap.worst} below {one.gap.best}" for one in rows if one.gap]
+            axes.set_yticks(range(len(rows)), [_short(label) for label in labels])
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+            axes.tick_params(axis="y", length=0)
+            axes.set_title(attribute, loc="left", fontsize=9)
+            axes.set_xlabel(f"largest gap in {unit or 'the primary score'}, with its interval")
+
+    return plot_svg(8.6, ROW * sum(heights) + 0.5, "gaps", draw)
 
 
 def _draw_gains(axes: Any, rows: dict[str, list[Verdict]], names: dict[str, str], label: str) -> None:

@@ -55,7 +55,8 @@ def tell_methods(examination: Examination, recipe: Recipe | None, claims: ClaimR
     if examination.subgroups:
         named = ", ".join(one.attribute for one in examination.subgroups)
         said.append(
-            f"Mean credit is given by {named}; the largest gap's interval is adjusted for the choice (Bonferroni)."
+            f"Mean credit is given by {named}; the largest gap's interval is adjusted for the choice (Bonferroni); "
+            "by question its p is adjusted besides for all questions and attributes (Holm)."
         )
     if claims:
         said.append(

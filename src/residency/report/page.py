@@ -20,7 +20,7 @@ from residency.evaluate.records import Examination, Mark
 from residency.files import read_json, read_lines, sha256_file, write_text
 from residency.recipe import load_recipe
 from residency.report.caution import gather_cautions
-from residency.report.certainty import draw_differences, draw_reliability, draw_subgroups
+from residency.report.certainty import draw_differences, draw_question_gaps, draw_reliability, draw_subgroups
 from residency.report.figures import draw_curves
 from residency.report.gallery import pick_cards
 from residency.report.methods import tell_methods
@@ -119,6 +119,7 @@ def render_page(shown: Shown) -> str:
         differences=draw_differences(examination),
         reliability=draw_reliability(examination.confidence) if examination.confidence else None,
         subgroup_chart=draw_subgroups(examination.subgroups),
+        gap_chart=draw_question_gaps(examination),
         abstentions=[one for one in shown.abstentions if one.hashes.predictions == examination.hashes.predictions],
         claims=shown.claims,
         claims_changed=shown.claims is not None and shown.claims.hashes.predictions != examination.hashes.predictions,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from residency.evaluate.measure import METRIC_VERSION
 from tests.evaluate.conftest import Call, call
 from tests.evaluate.planted import plant_run
 from tests.report.test_page import Page

@@ -3,13 +3,12 @@
 Decoders are C and C++: a damaged frame may make one crash, hang or ask for all memory there is.
 """
 
-import os
 import sys
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from threading import Lock
 from types import TracebackType
 
@@ -34,7 +33,7 @@ class Apart:
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self.seconds, self.memory = seconds, memory
         self._lock = Lock()
-        self._running: tuple[SpawnProcess, Connection] | None = None
+        self._running: tuple[Popen[bytes], Connection] | None = None
 
     def __enter__(self) -> "Apart":
         return self
@@ -75,10 +74,11 @@ class Apart:
 
     def _pipe(self) -> Connection:
         if self._running is None:
-            context = get_context("spawn")
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, self.memory), daemon=True)
-            process.start()
+            ours, theirs = Pipe()
+            # A program of its own: what multiprocessing starts would run the caller's script again.
+            code = f"from residency.dicom.apart import work; work({theirs.fileno()}, {self.memory})"
+            command = [sys.executable, "-P", "-c", code]
+            process = Popen(command, pass_fds=[theirs.fileno()], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
             theirs.close()
             self._running = process, ours
             if not ours.poll(_START) or ours.recv() != "ready":
@@ -92,17 +92,17 @@ class Apart:
             self._running = None
             pipe.close()
             process.kill()
-            process.join()
+            process.wait()
 
 
-def _work(pipe: Connection, memory: int) -> None:
-    """Decode what comes through the pipe until it is closed, within so much memory and without a word."""
+def work(pipe_number: int, memory: int) -> None:
+    """Decode what comes through the pipe of this number until it is closed, within so many bytes of memory.
+
+    The caller has shut this process's mouth: decoders write what they find amiss, values of the file among it.
+    """
     from residency.dicom.header import prepare_pydicom
 
-    silent = os.open(os.devnull, os.O_WRONLY)
-    # Decoders write what they find amiss to the terminal, values of the file among it.
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
+    pipe = Connection(pipe_number)
     if sys.platform != "win32":
         import resource
 

@@ -58,6 +58,8 @@ def list_folder(root: Path) -> Listed:
             path = Path(folder, name)
             if name.startswith(".") or name.upper() == "DICOMDIR" or not path.resolve().is_relative_to(inside):
                 continue
+            if not path.is_file():
+                continue
             if name.lower().endswith(NAMED) or _begins_so(path):
                 files[path.relative_to(root).as_posix().encode("utf-8", "replace").decode()] = path
             else:
@@ -97,6 +99,8 @@ def read_folder(files: dict[str, Path], settings: Settings) -> Iterator[tuple[st
 
 def _begins_so(path: Path) -> bool:
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return is_dicom(file.read(_START))
     except OSError:

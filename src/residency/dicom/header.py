@@ -63,14 +63,14 @@ def guarded(doing: str) -> Iterator[None]:
         Refused: `damaged`.
     """
     from PIL.Image import DecompressionBombError
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         # Both ways of warning quote values: a patient's name would stand in the log.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (*_FAILS, InvalidDicomError, DecompressionBombError) as error:
+    except (*_FAILS, BytesLengthException, InvalidDicomError, DecompressionBombError) as error:
         raise Refused("damaged", f"{doing}: the file is damaged ({type(error).__name__})") from None
 
 
@@ -103,6 +103,8 @@ def read_bytes(source: Path | bytes, limits: Limits = LIMITS) -> bytes:
         size, data = len(source), source
     else:
         try:
+            if not source.is_file():  # a pipe would be waited for
+                raise Refused("unreadable", "is no file")
             size = source.stat().st_size
             data = source.read_bytes() if size <= limits.file_bytes else b""
         except OSError as error:
@@ -134,7 +136,7 @@ def read_header(data: bytes, limits: Limits = LIMITS) -> "Dataset":
             meta.TransferSyntaxUID = UID(_PLAIN[bool(implicit), bool(little)])
         header.file_meta = meta
         if "PixelData" not in header:
-            raise Refused("no-picture", "is DICOM without a picture (a report, a plan, a directory or waveforms)")
+            raise Refused("no-picture", "holds no picture: it is a report, a plan or a directory, or was cut short")
     return header
 
 

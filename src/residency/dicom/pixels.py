@@ -76,7 +76,7 @@ def draw_frames(header: "Dataset", shape: Shape, indices: Sequence[int]) -> list
         Refused: damaged, or a compression that is not decoded.
     """
     _check_frames(header, shape)
-    with guarded("decoding"):
+    with guarded("decoding"), np.errstate(all="ignore"):
         raw = _decode(header, indices)
         expected = (shape.rows, shape.columns, *([3] if shape.samples == 3 else []))
         if any(frame.shape != expected for frame in raw):
@@ -103,8 +103,9 @@ def _decode(header: "Dataset", indices: Sequence[int]) -> list[np.ndarray]:
 
 def _check_frames(header: "Dataset", shape: Shape) -> None:
     """Refuse compressed frames whose own header claims another size than the DICOM header does, undecoded."""
-    if not header.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
+    with guarded("its transfer syntax"):
+        if not header.file_meta.TransferSyntaxUID.is_encapsulated:
+            return
     from pydicom.encaps import generate_frames
 
     if header.file_meta.TransferSyntaxUID == _EXTENDED and shape.stored > 8:
@@ -138,6 +139,8 @@ def _trimmed(frame: np.ndarray, shape: Shape) -> np.ndarray:
 def _to_bytes(frame: np.ndarray, top: float) -> np.ndarray:
     if frame.dtype == np.uint8 and top >= 255:
         return frame
+    if not np.isfinite(frame).all() or not np.isfinite(top):
+        raise Refused("damaged", "its window or rescaling is no number")
     return (frame.astype(np.float64) * (255 / top)).round().clip(0, 255).astype(np.uint8)
 
 

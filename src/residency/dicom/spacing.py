@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from residency.dicom.header import guarded
+from residency.dicom.header import Refused, guarded
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -33,20 +33,24 @@ def read_scale(header: "Dataset", shape: "Shape") -> Scale:
 
     Regions count where they are two-dimensional, in cm and inside the picture: files that were made smaller after the
     regions were written are common, and their scale is wrong by that factor.
-
-    Raises:
-        Refused: damaged.
     """
-    with guarded("its scale"):
-        regions = header.get("SequenceOfUltrasoundRegions") or ()
-        if planes := [region for region in regions if _is_plane(region)]:
-            return _of_regions(planes, shape)
-        spacing = header.get("PixelSpacing") or _shared_spacing(header)
-        if spacing is None or spacing == "":
-            return Scale(None, "the file states no size of a pixel")
-        if not isinstance(spacing, Sequence) or isinstance(spacing, str) or len(spacing) != 2:
-            return Scale(None, "PixelSpacing is not two numbers")
-        return _checked(float(spacing[0]), float(spacing[1]))
+    try:
+        with guarded("its scale"):
+            return _find_scale(header, shape)
+    except Refused:
+        return Scale(None, "what it states of a pixel's size is damaged")
+
+
+def _find_scale(header: "Dataset", shape: "Shape") -> Scale:
+    regions = header.get("SequenceOfUltrasoundRegions") or ()
+    if planes := [region for region in regions if _is_plane(region)]:
+        return _of_regions(planes, shape)
+    spacing = header.get("PixelSpacing") or _shared_spacing(header)
+    if spacing is None or spacing == "":
+        return Scale(None, "the file states no size of a pixel")
+    if not isinstance(spacing, Sequence) or isinstance(spacing, str) or len(spacing) != 2:
+        return Scale(None, "PixelSpacing is not two numbers")
+    return _checked(float(spacing[0]), float(spacing[1]))
 
 
 def _is_plane(region: "Dataset") -> bool:

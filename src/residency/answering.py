@@ -136,12 +136,8 @@ def _choose(scores_K: torch.Tensor, question: Question, offered: Candidates) -> 
 
 def _generated(question: Question | None, answered: Answered) -> dict[str, Any]:
     """Parse a generated answer; without a question the text itself is the answer."""
+    told = {"prediction": answered.text, "confidence": answered.likelihood, "box_scores": answered.box_scores}
     if question is None:
-        return {"prediction": answered.text, "parsed": answered.text or None, "confidence": answered.likelihood}
+        return told | {"parsed": answered.text or None}
     parsed = parse_answer(question, answered.text)
-    return {
-        "prediction": answered.text,
-        "parsed": parsed.answer,
-        "parts": parsed.parts,
-        "confidence": answered.likelihood,
-    }
+    return told | {"parsed": parsed.answer, "parts": parsed.parts}

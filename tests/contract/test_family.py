@@ -9,6 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from residency.config import Lora, Tune
+from residency.data.told import read_told
 from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss
 from residency.models.adapt import apply_plan, plan_tuning
@@ -207,6 +208,24 @@ def test_question_and_image_reach_the_model_and_answers_are_learned(case: Case) 
     answers = answers_of(opened, case.samples)
     assert answers == [sample.suffix for sample in case.samples]  # two images, two questions: four answers
     assert len(set(answers)) == 4
+
+
+def test_every_place_is_told_with_the_likelihood_of_its_own_tokens(case: Case) -> None:
+    opened = case.open(FULL)
+    sample = case.samples[0].model_copy(update={"suffix": "large disc<loc_102><loc_203><loc_304><loc_405>"})
+    fit(opened, [sample], steps=30, rate=3e-3)
+    batch = encode(opened, [sample])
+    with torch.no_grad():
+        regions = opened.family.see(opened.loaded, batch.pixels_MCHW)
+        asked = encode(opened, [sample], with_answers=False)
+        said = opened.family.generate(opened.loaded, asked, regions, max_new_tokens=60)[0]
+        log_TV = logits_of(opened, batch)[0].float().log_softmax(-1)
+    assert [told.label for told in read_told(said.text)] == ["large disc"]
+    labels_T = batch.labels_BT[0]
+    log_T = log_TV.gather(1, labels_T.clamp(min=0).unsqueeze(1)).squeeze(1)
+    begin = 1 if case.name in BUILDERS else 0
+    own_T = log_T[labels_T != IGNORED][begin:-1]
+    assert said.box_scores == (pytest.approx(float(own_T.mean()), abs=1e-3),), "begin and end count for nothing"
 
 
 def test_candidates_are_scored_as_forward_scores_them(case: Case) -> None:

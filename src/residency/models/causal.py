@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
+from residency.models.answers import read_generated
 from residency.models.decoder import FIRST_REGION, Decoder, embed_rows, project_states
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.packed import Packed, pack_sequences, pad_rows
@@ -229,19 +230,9 @@ class Causal(ABC):
 
     def _tell(self, loaded: Loaded, token_BT: torch.Tensor, log_BT: torch.Tensor) -> list[Answered]:
         """Return texts and mean likelihoods; the end token counts in the likelihood, not in the text."""
-        made_BT = (token_BT != IGNORED).float()
-        means = ((log_BT * made_BT).sum(1) / made_BT.sum(1).clamp(min=1)).exp()
-        tokenizer, ends = loaded.processor.tokenizer, set(self._end_ids(loaded).tolist())
-        control = ends | {IGNORED, tokenizer.bos_token_id, tokenizer.pad_token_id}
-        texts = [
-            tokenizer.decode([token for token in row if token not in control], skip_special_tokens=False)
-            for row in token_BT.tolist()
-        ]
-        whole_B = torch.isin(token_BT, self._end_ids(loaded)).any(1)
-        return [
-            Answered(self.read_answer(text.strip()), float(mean), bool(whole))
-            for text, mean, whole in zip(texts, means, whole_B, strict=True)
-        ]
+        tokenizer, ends = loaded.processor.tokenizer, self._end_ids(loaded).tolist()
+        silent = (tokenizer.bos_token_id, tokenizer.pad_token_id)
+        return read_generated(tokenizer, token_BT, log_BT, ends, silent, self.read_answer)
 
     def _pack(self, loaded: Loaded, batch: Batch, prompts: list[list[int]], answers: list[list[int]]) -> Packed:
         """Lay prompts and answers, their last tokens left off, out in rows; samples of one image share its row."""

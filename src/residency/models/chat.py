@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
+from residency.models.answers import read_generated
 from residency.models.chat_decode import Read, likelihoods, pad_ids, say_answers, score_behind, share_beginnings
 from residency.models.chat_parts import PLACES, find_parts, find_targets
 from residency.models.chat_reader import Turns, accepted_by, load_reader
@@ -195,11 +196,7 @@ class Chat:
         if sampling:  # the prompts were read once for all answers to them
             read = read.take([row for row in range(len(batch.prompt_BS)) for _ in range(sampling.count)])
         token_BT, log_BT = say_answers(loaded.core, read, ends, max_new_tokens, choose)
-        means_B = (log_BT.sum(1) / (token_BT != IGNORED).sum(1)).exp()
-        whole_B = torch.isin(token_BT, torch.tensor(ends, device=token_BT.device)).any(1)
-        control = {IGNORED, *ends}
-        texts = [tokenizer.decode([id for id in ids if id not in control]).strip() for ids in token_BT.tolist()]
-        return [Answered(*told) for told in zip(texts, means_B.tolist(), whole_B.tolist(), strict=True)]
+        return read_generated(tokenizer, token_BT, log_BT, ends)
 
     def _read_prompts(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Read:
         """Read the prompts of a batch, what they begin with alike once."""

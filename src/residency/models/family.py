@@ -143,11 +143,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Answered:
-    """A generated answer's text, its mean token likelihood in [0, 1], and whether the model came to its end."""
+    """A generated answer's text, its mean token likelihood in [0, 1], and whether the model came to its end.
+
+    `box_scores`: the mean log-likelihood of each run of location tokens with its label, in the order of the text.
+    """
 
     text: str
     likelihood: float
     whole: bool = True
+    box_scores: tuple[float, ...] = ()
 
 
 class Family(Protocol):

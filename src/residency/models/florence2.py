@@ -11,6 +11,7 @@ from transformers import Florence2ForConditionalGeneration, Florence2Processor
 from residency.config import Part
 from residency.errors import UserError
 from residency.losses import IGNORED
+from residency.models.answers import read_generated
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
 from residency.models.prompts import word_whole
 from residency.models.sampling import Sampling
@@ -186,11 +187,8 @@ class Florence2:
             core, packed, hidden_B1D, torch.ones_like(packed.row_B), cache, end, min(max_new_tokens, held),
             forced=forced, sampling=sampling,
         )  # fmt: skip
-        made_BT = (token_BT != IGNORED).float()
-        means = ((log_BT * made_BT).sum(1) / made_BT.sum(1)).exp()
-        texts = [_decode_answer(tokenizer, ids) for ids in token_BT]
-        whole_B = (token_BT == tokenizer.eos_token_id).any(1)
-        return [Answered(*told) for told in zip(texts, means.tolist(), whole_B.tolist(), strict=True)]
+        silent = (tokenizer.bos_token_id, tokenizer.pad_token_id)
+        return read_generated(tokenizer, token_BT, log_BT, [tokenizer.eos_token_id], silent)
 
     def read_answer(self, text: str) -> str:
         """Return what the model said as it is: samples tell places as this family does."""
@@ -267,11 +265,3 @@ def _padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[torch.Tensor, 
     tensors = [torch.tensor(row) for row in rows]
     masks = [torch.ones(len(row), dtype=torch.long) for row in rows]
     return pad_sequence(tensors, batch_first=True, padding_value=padding), pad_sequence(masks, batch_first=True)
-
-
-def _decode_answer(tokenizer: object, ids_T: torch.Tensor) -> str:
-    """Decode up to the end token; location tokens are kept, they are part of the answer."""
-    named = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id  # type: ignore[attr-defined]
-    control = {IGNORED, *named}
-    kept = [int(token) for token in ids_T if int(token) not in control]
-    return str(tokenizer.decode(kept, skip_special_tokens=False)).strip()  # type: ignore[attr-defined]

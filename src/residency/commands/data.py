@@ -75,6 +75,10 @@ def ingest(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many rows, drawn by the seed (path-vqa and the like).")
     ] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(help="Of images with boxes: boxes (labels named), count, description; may be repeated."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Put the dataset in the place of an older one.")] = False,
     burned: Burned = "mask",
     frames: Frames = None,
@@ -104,6 +108,7 @@ def ingest(
         questions=question or [],
         labels=label or [],
         limit=limit,
+        asks=ask or [],
         dicom=Settings(open_veil(salt), burned, frames),
     )
     tell(summary, as_json)

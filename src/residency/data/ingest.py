@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from residency.data.audit import Audit, History, build_audit, write_audit
+from residency.data.counted import ask_of_boxes
 from residency.data.dataset import Dataset, write_dataset
 from residency.data.decode import FROM_FILE, decoded, index_decoded, is_dicom_folder
 from residency.data.frame import Frame, Gathered, check_grouping
@@ -76,6 +77,7 @@ def ingest(
     labels: Sequence[str] = (),
     limit: int | None = None,
     dicom: Settings | None = None,
+    asks: Sequence[str] = (),
 ) -> IngestSummary:
     """Compile a user's files into a dataset folder; the sources are only read, and checked to be unchanged after.
 
@@ -98,6 +100,7 @@ def ingest(
         labels: what a level of masks means: `LEVEL: LABEL`.
         limit: so many rows of a layout that holds its pictures within, drawn by the seed.
         dicom: how DICOM files are read; None masks burned-in text and draws a secret for names that is kept nowhere.
+        asks: what is asked of an image with boxes besides, or in place of, its boxes (counted.py).
 
     Raises:
         UserError: a file or an argument that cannot be used.
@@ -128,6 +131,9 @@ def ingest(
         gathered = _gather(material, frame) if early is None or unreadable else early
         if gathered.problems and not skip_bad:
             raise CheckFailed("ingest", gathered.problems, do="mend these, or leave their rows out with --skip-bad")
+        asked = material.questionnaire
+        if asks:
+            gathered.samples, asked = ask_of_boxes(gathered.samples, asked, asks)
         named = [replace(image, name=frame.image_path(image.name)) for image in read]
         gathered.flags += dicoms.notes if dicoms else []
         twins, samples = join_twins(gathered, named)
@@ -141,7 +147,7 @@ def ingest(
         else:
             splits = make_splits(samples, folds=folds, ratios=ratios, seed=seed)
         _check_unchanged(before, frame, dicoms.changed() if dicoms else [])
-        dataset = Dataset(out, tuple(samples), material.questionnaire, splits)
+        dataset = Dataset(out, tuple(samples), asked, splits)
         audit = build_audit(dataset, named, twins, frame.index.problems, _history(before, frame, gathered))
         return _write(dataset, gathered, audit, replace_old, origin.place.images if within else None, dicoms)
 

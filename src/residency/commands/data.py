@@ -49,6 +49,9 @@ def ingest(
     sheet: Annotated[
         Path | None, typer.Option(help="Answers: .xlsx, .csv, .tsv, .jsonl, or a published layout's file or folder.")
     ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Boxes that lie beside a sheet: VOC, COCO, YOLO, or a JSON list.")
+    ] = None,
     questionnaire: Annotated[
         str | None, typer.Option(help="fetal8 or a YAML file; left out, a draft is written for you to edit.")
     ] = None,
@@ -105,6 +108,7 @@ def ingest(
         replace_old=replace,
         keep_leak=_read_risks(accept or []),
         format=format,
+        boxes=boxes,
         questions=question or [],
         labels=label or [],
         limit=limit,

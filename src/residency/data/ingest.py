@@ -15,7 +15,7 @@ from residency.data.frame import Frame, Gathered, check_grouping
 from residency.data.images import quiet_readers, reading_ahead
 from residency.data.index import ImageIndex, index_images
 from residency.data.jsonl import read_samples
-from residency.data.material import Material, Origin, find_origin, read_material
+from residency.data.material import Material, Origin, beside_boxes, find_origin, read_material
 from residency.data.rows import read_tables
 from residency.data.settle import add_unannotated, find_overlap, given_splits, join_twins, settle_repeats, tear_groups
 from residency.data.split import RATIOS, keep_split, make_splits
@@ -76,6 +76,7 @@ def ingest(
     questions: Sequence[str] = (),
     labels: Sequence[str] = (),
     limit: int | None = None,
+    boxes: Path | None = None,
     dicom: Settings | None = None,
     asks: Sequence[str] = (),
 ) -> IngestSummary:
@@ -99,6 +100,7 @@ def ingest(
         questions: what is asked of a table of labels: `COLUMN: WORDS`.
         labels: what a level of masks means: `LEVEL: LABEL`.
         limit: so many rows of a layout that holds its pictures within, drawn by the seed.
+        boxes: a file or folder of boxes that lie beside a sheet, grouped as the sheet is.
         dicom: how DICOM files are read; None masks burned-in text and draws a secret for names that is kept nowhere.
         asks: what is asked of an image with boxes besides, or in place of, its boxes (counted.py).
 
@@ -109,8 +111,8 @@ def ingest(
     group_by = group_by or (FROM_FILE if images.is_dir() and is_dicom_folder(images) else "")
     check_grouping(group_by)
     _check_out(out, images, replace_old)
-    origin = find_origin(sheet, images, format, questions, labels)
-    before = {path: sha256_file(path) for path in origin.place.files}
+    origin = beside_boxes(find_origin(sheet, images, format, questions, labels), boxes)
+    before = {path: sha256_file(path) for path in origin.files}
     settings = dicom or Settings(draw_veil())
     with (
         unpacked(origin, out, limit, seed) as origin,

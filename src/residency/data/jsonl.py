@@ -17,11 +17,11 @@ from residency.data.normalize import answer_reader
 from residency.data.places import Places, settle_marks
 from residency.data.quantity import plain_text
 from residency.data.sheet import cell_text, decode_text, read_source
+from residency.data.told import boxes_of, read_told
 from residency.data.wording import Lexicon, split_words
 from residency.types import Answer, Box, Problem, Question, Questionnaire, Sample, Source, SplitName
 
 _TOKEN = re.compile(r"\s*<([A-Za-z][A-Za-z_]*)>")
-_BOX = re.compile(r"([^<>]*)<loc_(\d{1,3})><loc_(\d{1,3})><loc_(\d{1,3})><loc_(\d{1,3})>")
 _OWN_QUESTIONS = 40
 """Up to this many different prefixes each become a question; more share one."""
 _FREE = "free"
@@ -78,6 +78,7 @@ def questions_of(lines: Sequence[Line], given: Questionnaire | None) -> Question
 def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> None:
     """Add the lines' samples to what is gathered; a bad line adds its problems alone."""
     counts: Counter[str] = Counter()
+    told = {sample.image: sample for sample in gathered.samples}
     categories = Lexicon(frame.questionnaire.categories)
     for line in lines:
         problems: list[Problem] = []
@@ -87,8 +88,9 @@ def read_samples(lines: Sequence[Line], frame: Frame, gathered: Gathered) -> Non
             gathered.problems += problems
             gathered.bad_rows += 1
             continue
-        group = _group(line, frame, image, problems)
-        category = _category(line, image, frame, categories, problems)
+        known = told.get(frame.image_path(image))
+        group = known.group if known else _group(line, frame, image, problems)
+        category = _category(line, image, frame, categories, problems) or (known.category if known else None)
         places = _places(line, frame, image, gathered, problems)
         answer, parts, suffix = _answer(line, question, frame, places, gathered, problems)
         if problems or group is None:
@@ -229,13 +231,5 @@ def _answer(
 
 
 def _boxes(suffix: str, size: tuple[int, int]) -> tuple[Box, ...]:
-    """Read `label<loc_x0><loc_y0><loc_x1><loc_y1>` (0 to 999 of the sides, Florence-2) into boxes in pixels."""
-    width, height = size
-    boxes: list[Box] = []
-    label = ""
-    for name, *places in _BOX.findall(suffix):
-        label = name.strip(" ,;.") or label
-        x0, y0, x1, y1 = ((int(place) + 0.5) / 1000 for place in places)
-        if x1 > x0 and y1 > y0:
-            boxes.append(Box(label=label, xyxy=(x0 * width, y0 * height, x1 * width, y1 * height)))
-    return tuple(boxes)
+    """Read the boxes that a text tells in location tokens, in pixels of a picture of (width, height)."""
+    return tuple(box for told in read_told(suffix) for box in boxes_of(told, size))

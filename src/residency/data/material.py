@@ -10,12 +10,16 @@ from residency.data.jsonl import questions_of, read_jsonl
 from residency.data.lines import Line, Place, Reading
 from residency.data.reports import image_folder, is_report_folder, list_lines, read_reports
 from residency.data.sheet import Table, read_sheet, read_source
+from residency.data.sources.boxes import DETECTION
 from residency.data.sources.formats import FORMATS, find_format, list_formats
 from residency.dicom.folder import holds_dicom
 from residency.errors import CheckFailed, UserError
 from residency.files import write_text
 from residency.questionnaire import load_questionnaire
 from residency.types import Problem, Questionnaire, SplitName
+
+BOXED = ("voc", "coco", "yolo", "boxes")
+"""Layouts of boxes, which may lie beside a sheet of answers."""
 
 
 @dataclass
@@ -43,6 +47,13 @@ class Origin:
     sheet: Path | None
     layout: str | None
     place: Place
+    boxes: "Origin | None" = None
+    """Boxes that lie beside a sheet, in a layout of their own."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that is read but the images."""
+        return self.place.files + (self.boxes.place.files if self.boxes else ())
 
 
 def find_origin(
@@ -73,13 +84,46 @@ def find_origin(
     return Origin(sheet, None, Place(tuple(list_lines(images)), image_folder(images)))
 
 
+def beside_boxes(origin: Origin, boxes: Path | None) -> Origin:
+    """Return the origin with boxes in a file or folder beside its sheet.
+
+    Raises:
+        UserError: what is named holds no boxes in a layout that is known.
+    """
+    if boxes is None:
+        return origin
+    if not boxes.exists():
+        raise UserError(f"no boxes at {boxes}", found="nothing there", do="name a file or folder with --boxes")
+    found = find_format("auto", boxes, origin.place.images)
+    if found is None or found[0] not in BOXED:
+        held = {name: FORMATS[name].HOLDS for name in BOXED}
+        raise UserError(f"{boxes} holds no boxes", found=found[0] if found else "no layout that is known",
+                        allowed=[f"{name}: {what}" for name, what in held.items()])  # fmt: skip
+    return replace(origin, boxes=Origin(boxes, *found))
+
+
 def read_material(origin: Origin, images: Path, questionnaire: str | None, out: Path) -> Material:
-    """Read an answer sheet, a file of lines, (without a sheet) a report folder, or a published layout.
+    """Read what the user named; boxes that lie beside a sheet are asked for beside its questions.
 
     Raises:
         UserError: a file cannot be read; or no questionnaire was named, and a draft of one was written beside `out`.
         CheckFailed: no line can be used.
     """
+    material = _read_material(origin, images, questionnaire, out)
+    if origin.boxes and origin.boxes.layout:
+        reading = FORMATS[origin.boxes.layout].read(origin.boxes.place)
+        material.lines = [*material.lines, *reading.lines]
+        material.problems += reading.problems
+        material.flags += reading.flags
+        material.taken += reading.taken
+        asked = material.questionnaire.questions
+        if DETECTION.id not in {question.id for question in asked}:
+            material.questionnaire = material.questionnaire.model_copy(update={"questions": (*asked, DETECTION)})
+    return material
+
+
+def _read_material(origin: Origin, images: Path, questionnaire: str | None, out: Path) -> Material:
+    """Read an answer sheet, a file of lines, (without a sheet) a report folder, or a published layout."""
     given = load_questionnaire(questionnaire) if questionnaire else None
     sheet = origin.sheet
     if origin.layout:

@@ -43,6 +43,7 @@ def serve(
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that a request waits for its answers.")] = 60.0,
     most_mb: Annotated[int, typer.Option(min=1, help="MB that an upload may have.")] = 32,
+    upload_seconds: Annotated[float, typer.Option(min=1, help="Seconds that an upload may take.")] = 30.0,
     mask_text: Annotated[
         Literal["dicom", "all", "none"], typer.Option(help="Uploads in which burned-in text is found and masked.")
     ] = "dicom",
@@ -54,7 +55,7 @@ def serve(
         Wanted(
             model=model, data=data, questionnaire=questionnaire, port=port, host=host, store=store, database=database,
             tokens=tokens, hosts=tuple(allow_host or ()), certificate=certificate, key=key, batch=batch,
-            places=places, threads=threads, timeout=timeout, most_mb=most_mb, masking=mask_text,
+            places=places, threads=threads, timeout=timeout, most_mb=most_mb, upload_seconds=upload_seconds, masking=mask_text,
         ),
         say,
     )  # fmt: skip

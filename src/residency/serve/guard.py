@@ -8,6 +8,7 @@ import ipaddress
 import json
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ OPEN = ("/", "/health", "/openapi.json")
 """What needs no token: nothing of it is about a patient. So do the page's own files, under /page/."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+DRAIN_SECONDS, DRAIN_BYTES = 5.0, 256 << 20
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -77,6 +79,8 @@ class Guard:
             self._check(scope)
             body = await self._read(scope, receive, visit)
         except Refused as refused:
+            if refused.status != 408:
+                await _drain(receive)
             await _refuse(scope, refused, visit, send_on)
         else:
             try:
@@ -205,6 +209,18 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def tell_error(status: int, reason: str, request_id: str, **more: Any) -> dict[str, Any]:
     """Return the body of every refusal."""
     return {"error": {"status": status, "reason": reason, **more}, "request": request_id}
+
+
+async def _drain(receive: Receive) -> None:
+    """Throw away what still comes, for a while: whoever is still sending would not hear why they are refused."""
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while drained < DRAIN_BYTES:
+                message = await receive()
+                drained += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 async def _refuse(scope: Scope, refused: Refused, visit: _Visit, send: Send) -> None:

@@ -32,6 +32,7 @@ class Wanted:
     threads: int | None = None
     timeout: float = 60.0
     most_mb: int = 32
+    upload_seconds: float = 30.0
     masking: Literal["dicom", "all", "none"] = "dicom"
 
 
@@ -81,7 +82,7 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
     decoder = Decoder(store.salt, wanted.masking, wanted.most_mb << 20)
     service = Service(interpreter, worker, store, decoder, meters, wanted.timeout)
     names = (*LOOPBACK, wanted.host, socket.gethostname().lower(), *(name.lower() for name in wanted.hosts))
-    app = create_app(service, Rules(people, names, upload_bytes=wanted.most_mb << 20), logs)
+    app = create_app(service, Rules(people, names, wanted.most_mb << 20, body_seconds=wanted.upload_seconds), logs)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = [JsonHandler(logs)] if name == "uvicorn" else []
     server = uvicorn.Server(

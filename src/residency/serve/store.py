@@ -172,9 +172,9 @@ def open_store(folder: Path, questionnaire: Questionnaire | None = None, databas
         )
     if questionnaire is not None:
         _prepare_folder(folder, questionnaire)
-    engine = _make_engine(database or f"sqlite:///{folder / DATABASE}")
+    engine = make_engine(database or f"sqlite:///{folder / DATABASE}")
     try:
-        _migrate(engine)
+        migrate(engine)
     except DatabaseError as error:
         shown = engine.url.render_as_string(hide_password=True)
         found = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
@@ -211,7 +211,12 @@ def _prepare_folder(folder: Path, questionnaire: Questionnaire) -> None:
         )
 
 
-def _make_engine(url: str) -> Engine:
+def make_engine(url: str) -> Engine:
+    """Return what connects to a database; SQLite's writes wait for the disk.
+
+    Raises:
+        UserError: the address is none, or its driver is not installed.
+    """
     try:
         made = create_engine(url, pool_pre_ping=True, **({"pool_size": 8} if not url.startswith("sqlite") else {}))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -229,8 +234,8 @@ def _make_engine(url: str) -> Engine:
     return made
 
 
-def _migrate(engine: Engine) -> None:
-    """Apply the steps that the database lacks.
+def migrate(engine: Engine, to: str = "head") -> None:
+    """Apply the steps that the database lacks, up to one.
 
     Raises:
         UserError: it was made by a newer version of Residency.
@@ -248,7 +253,7 @@ def _migrate(engine: Engine) -> None:
                 do="pip install --upgrade residency",
             )  # fmt: skip
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
 
 
 def _as_case(row: CaseRow, answers: Sequence[AnswerRow]) -> Interpretation:

@@ -1,29 +1,320 @@
-"use strict";
-// A picture in, its answers out, row by row as they are streamed.
-const answers = document.getElementById("answers");
-const state = document.getElementById("state");
+// The page: what a person does in, what the other modules show and send out.
+import { getBlob, getJson, pictureOf, postJson } from "/page/call.js";
+import { Cards } from "/page/cards.js";
+import { showCharts } from "/page/charts.js";
+import { compare, explain, hideWhy } from "/page/explain.js";
+import { takeKeys } from "/page/keys.js";
+import { find, make } from "/page/make.js";
+import { Queue } from "/page/queue.js";
+import { fit, listen, markPlaces, resetTone, showPicture } from "/page/viewer.js";
+import { chosen, pick, say, speak, KEYS } from "/page/words.js";
 
-function show(told) {
-  const row = answers.insertRow();
-  const said = told.sure ? told.text : `not sure (${told.text})`;
-  for (const text of [told.wording.split(":")[0], said, `${told.confidence.toFixed(2)} ${told.confidence_words}`]) {
-    row.insertCell().textContent = text;
+const page = {
+  about: null, // what GET /v1/model tells
+  visit: null, // the picture in hand
+  why: null, // the question whose heat map is shown
+  near: false, // whether the similar cases are shown
+  marks: true,
+  asked: () => page.about.asked.length || page.about.questionnaire.questions.length,
+  mayReview: () => page.about.role !== "reader",
+  explained: () => page.why,
+  compared: () => page.near,
+
+  choose(visit) {
+    page.visit = visit;
+    page.queue.point(visit);
+    visit.opened ??= performance.now();
+    page.why = null;
+    hideWhy();
+    page.cards.show(visit);
+    page.see();
+    page.changed();
+    page.refreshSimilar();
+  },
+
+  heard(visit, answer) {
+    if (!page.visit) page.choose(visit);
+    else if (visit === page.visit) page.cards.add(answer);
+    if (visit === page.visit && !page.cards.current) page.cards.go(0);
+  },
+
+  done(visit) {
+    if (!page.visit) page.choose(visit);
+    else if (visit === page.visit) page.choose(visit);
+    announce(`${visit.name}: ${page.queue.words(visit)}`);
+  },
+
+  // Show the picture in hand: that which the model saw, as soon as it is a case.
+  async see() {
+    const visit = page.visit;
+    resetTone();
+    if (!visit.case) {
+      showPicture(null);
+      find("facts").textContent = visit.name;
+      return;
+    }
+    const address = await pictureOf(visit.case.case);
+    if (visit !== page.visit) return;
+    showPicture(address, visit.case.width, visit.case.height);
+    find("facts").textContent = tellFacts(visit.case);
+    page.mark();
+  },
+
+  mark() {
+    const { visit } = page;
+    if (visit?.case) markPlaces(page.marks ? visit.answers : [], page.cards.current?.dataset.question);
+    find("boxes").setAttribute("aria-pressed", `${page.marks}`);
+  },
+
+  chosen(question) {
+    page.mark();
+    if (page.why && page.why !== question) page.explain(question);
+    page.refreshSimilar();
+  },
+
+  explain(question = page.cards.current?.dataset.question) {
+    const { visit } = page;
+    if (!visit?.case || !question) return;
+    page.why = page.why === question ? null : question;
+    page.press("why", (card) => card.dataset.question === page.why);
+    if (page.why) explain(visit, question, page.about, () => page.visit === visit && page.why === question);
+    else hideWhy();
+  },
+
+  compare() {
+    page.near = !page.near;
+    page.press("likecases", () => page.near);
+    page.refreshSimilar();
+  },
+
+  refreshSimilar() {
+    const { visit } = page;
+    const question = page.cards.current?.dataset.question;
+    find("similar").hidden = !page.near || !visit?.case;
+    if (find("similar").hidden || !question) return;
+    compare(visit, question, page.about, () => page.near && page.visit === visit && page.cards.current?.dataset.question === question);
+  },
+
+  press(act, when) {
+    for (const card of page.cards.cards) card.querySelector(`[data-act=${act}]`)?.setAttribute("aria-pressed", `${when(card)}`);
+  },
+
+  toggleMarks() {
+    page.marks = !page.marks;
+    page.mark();
+  },
+
+  step(by) {
+    const { visits } = page.queue;
+    const next = visits[visits.indexOf(page.visit) + by];
+    if (next) page.choose(next);
+  },
+
+  rate(stars) {
+    if (!page.visit?.case || !page.mayReview()) return;
+    page.visit.rating = page.visit.rating === stars ? undefined : stars;
+    page.changed();
+  },
+
+  // Show what waits to be saved, and what was.
+  changed() {
+    const { visit } = page;
+    find("whole").hidden = !visit?.case || !page.mayReview();
+    for (const star of document.querySelectorAll("#stars input")) star.checked = Number(star.value) <= (visit?.rating ?? visit?.rated ?? 0);
+    for (const star of document.querySelectorAll("#stars label")) star.classList.toggle("on", star.control.checked);
+    find("saved").replaceChildren(...tellSaved(visit));
+  },
+
+  async save() {
+    const { visit } = page;
+    if (!visit?.case || !page.mayReview()) return;
+    const answers = Object.entries(visit.drafts).map(([question, draft]) => ({ question, ...draft }));
+    if (!answers.length && !visit.rating) {
+      visit.note = say("nosave");
+      return page.changed();
+    }
+    const seconds = Math.min(86400, Math.round((performance.now() - visit.opened) / 100) / 10);
+    const author = find("author").value.trim() || null;
+    try {
+      const kept = await postJson("/v1/reviews", { case: visit.case.case, author, rating: visit.rating ?? null, seconds, answers });
+      Object.assign(visit, { drafts: {}, faults: {}, saved: true, rating: undefined });
+      remember(visit, kept.reviews);
+      visit.note = say("savednow", { n: answers.length, r: visit.rated ?? say("norating") });
+      visit.opened = performance.now();
+    } catch (error) {
+      visit.faults = findFaults(error.message, answers);
+      visit.note = say("failed", { r: error.message });
+    }
+    announce(visit.note);
+    if (visit.row) page.queue.tell(visit);
+    page.cards.refresh();
+    page.changed();
+  },
+};
+page.cards = new Cards(page);
+page.queue = new Queue(page);
+
+function announce(text) {
+  find("said").textContent = text;
+}
+
+// Take reviews into a picture's record: the last word on each answer, and on the whole.
+function remember(visit, reviews) {
+  visit.words ??= {};
+  for (const one of reviews) {
+    if (one.question) visit.words[one.question] = one;
+    else visit.rated = one.rating;
+  }
+  visit.history = [...(visit.history ?? []), ...reviews];
+}
+
+// The server names the question before each fault: `q6: unmapped: ...; q8: ...`.
+function findFaults(reason, answers) {
+  const found = answers.map(({ question }) => [question, reason.split("; ").find((part) => part.startsWith(`${question}: `))]);
+  return Object.fromEntries(found.filter(([, fault]) => fault));
+}
+
+function tellFacts(told) {
+  const { origin } = told;
+  const facts = [say("pixels", { w: told.width, h: told.height })];
+  if (told.spacing_mm) facts.push(`${told.spacing_mm[0]} × ${told.spacing_mm[1]} mm`);
+  if (origin?.kind === "dicom") facts.push(say("dicom", { n: origin.removed.length }));
+  if (origin?.masked.length) facts.push(say("masked", { n: origin.masked.length }));
+  if (origin?.frames > 1) facts.push(say("frames", { n: origin.frames }));
+  return [...facts, say("seconds", { n: told.seconds.toFixed(2) })].join(" · ");
+}
+
+function tellSaved(visit) {
+  const made = visit?.note ? [make("strong", {}, visit.note)] : [];
+  const whole = (visit?.history ?? []).filter((one) => !one.question);
+  if (whole.length) {
+    made.push(make("span", { class: "quiet" }, ` ${say("history")}: ` + whole.slice(-4).map((one) =>
+      `${say("rated", { n: one.rating })} (${say("by", { a: one.author, t: new Date(one.created).toLocaleString(document.documentElement.lang) })})`).join("; ")));
+  }
+  return made;
+}
+
+async function showPast(before = "") {
+  const { cases } = await getJson(`/v1/cases?limit=24${before && `&before=${encodeURIComponent(before)}`}`);
+  const list = find("past");
+  if (!before) list.replaceChildren();
+  for (const one of cases) {
+    const shown = make("img", { alt: "" });
+    pictureOf(one.case).then((address) => (shown.src = address), () => {});
+    const when = new Date(one.created).toLocaleString(document.documentElement.lang);
+    list.append(make("li", {}, make("a", { href: `#case=${one.case}` }, shown, make("span", {}, when), make("span", { class: "quiet" }, one.model))));
+  }
+  if (!list.children.length) list.append(make("li", { class: "quiet" }, say("nocases")));
+  find("older").hidden = cases.length < 24;
+  find("older").onclick = () => showPast(cases.at(-1).created);
+}
+
+async function openCase(id) {
+  let visit = page.queue.visits.find((one) => one.case?.case === id);
+  if (!visit) {
+    const told = await getJson(`/v1/cases/${id}`);
+    visit = { case: told.case, answers: told.case.answers, drafts: {}, name: id, state: "ready", opened: null };
+    visit.row = make("li", {}, (visit.button = make("button", { type: "button", onclick: () => page.choose(visit) })));
+    remember(visit, told.reviews);
+    visit.saved = told.reviews.length > 0;
+    visit.thumbnail = await pictureOf(id);
+    page.queue.visits.push(visit);
+    find("queue").append(visit.row);
+    page.queue.tell(visit);
+  }
+  location.replace("#read");
+  page.choose(visit);
+}
+
+async function route() {
+  const [view, id] = location.hash.slice(1).split("=");
+  const wanted = { cases: "cases", reviews: "reviews" }[view] ?? "read";
+  for (const name of ["read", "cases", "reviews"]) find(name).hidden = name !== wanted;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.dataset.view === wanted) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  try {
+    if (view === "case" && /^[0-9a-f]{16}$/.test(id)) await openCase(id);
+    if (wanted === "cases") await showPast();
+    if (wanted === "reviews") await showCharts();
+    if (wanted === "read") fit();
+  } catch (error) {
+    announce(error.message);
+    find(wanted === "reviews" ? "charts" : "past").replaceChildren(make("p", { class: "fault", role: "alert" }, error.message));
   }
 }
 
-document.getElementById("form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  answers.replaceChildren();
-  state.textContent = "reading ...";
-  const body = new FormData();
-  body.append("file", document.getElementById("file").files[0]);
-  const answer = await fetch("/v1/interpret?stream=1", { method: "POST", body, headers: { "X-Residency": "1" } });
-  if (!answer.ok) {
-    state.textContent = (await answer.json()).error.reason;
-    return;
+function retell() {
+  speak();
+  find("language").textContent = chosen() === "zh" ? "English" : "中文";
+  find("language").lang = chosen() === "zh" ? "en" : "zh";
+  find("keylist").replaceChildren(...KEYS.map(([keys, words]) => make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, keys)), make("td", {}, pick(words)))));
+  find("stars").replaceChildren(find("stars").firstElementChild, ...[1, 2, 3, 4, 5].map((stars) =>
+    make("label", { title: say("stars", { n: stars }) }, make("input", { type: "checkbox", value: `${stars}`, "aria-label": say("stars", { n: stars }), onchange: () => page.rate(stars) }), make("span", { "aria-hidden": "true" }, "★"))));
+  for (const visit of page.queue.visits) page.queue.tell(visit);
+  if (page.visit) page.choose(page.visit);
+  find("model").textContent = page.about ? `${page.about.model} ${page.about.version}` : "";
+}
+
+async function download() {
+  const blob = await getBlob("/v1/reviews/sheet").catch((error) => announce(error.message));
+  if (!blob) return;
+  const address = URL.createObjectURL(blob);
+  make("a", { href: address, download: "answers.xlsx" }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+function takeFiles() {
+  const take = (files) => files.length && page.queue.add(files);
+  find("file").addEventListener("change", (event) => {
+    take([...event.target.files]);
+    event.target.value = "";
+  });
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      find("drop").classList.toggle("over", name === "dragover");
+      if (name === "drop") take([...event.dataTransfer.files]);
+    });
   }
-  for (const line of (await answer.text()).trim().split("\n").map(JSON.parse)) {
-    if (line.event === "answer") show(line.answer);
-    else state.textContent = line.event === "case" ? `case ${line.case.case}` : line.error.reason;
-  }
+  document.addEventListener("dragleave", () => find("drop").classList.remove("over"));
+  document.addEventListener("paste", (event) => take([...event.clipboardData.files]));
+}
+
+async function begin() {
+  retell();
+  listen();
+  takeFiles();
+  takeKeys(page);
+  find("language").addEventListener("click", () => {
+    speak(chosen() === "zh" ? "en" : "zh");
+    retell();
+    route();
+  });
+  find("help").addEventListener("click", () => find("keys").showModal());
+  find("boxes").addEventListener("click", page.toggleMarks);
+  find("rest").addEventListener("click", () => page.cards.acceptRest());
+  find("whole").addEventListener("submit", (event) => {
+    event.preventDefault();
+    page.save();
+  });
+  find("sheetfile").addEventListener("click", download);
+  find("author").value = localStorage.getItem("author") ?? "";
+  find("author").addEventListener("change", () => localStorage.setItem("author", find("author").value.trim()));
+  page.about = await getJson("/v1/model");
+  find("reviewer").hidden = page.about.role === "reader";
+  find("sheetfile").hidden = page.about.role !== "admin";
+  if (page.about.named) Object.assign(find("author"), { value: page.about.name, readOnly: true });
+  retell();
+  addEventListener("hashchange", route);
+  addEventListener("beforeunload", (event) => {
+    if (page.queue.visits.some((visit) => Object.keys(visit.drafts).length || visit.rating)) event.preventDefault();
+  });
+  await route();
+}
+
+begin().catch((error) => {
+  find("empty").textContent = error.message;
+  announce(error.message);
 });

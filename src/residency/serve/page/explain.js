@@ -1,0 +1,78 @@
+// A case's answer in; why it was given (heat map, deletion test) and the similar annotated cases, in their panels, out.
+import { getJson, insist, postJson } from "/page/call.js";
+import { readable } from "/page/cards.js";
+import { find, make, percent } from "/page/make.js";
+import { hideHeat, showHeat } from "/page/viewer.js";
+import { say } from "/page/words.js";
+
+const heading = (about, id) => about.questionnaire.questions.find((one) => one.id === id)?.wording.split(":")[0] ?? id;
+const later = (panel) => (error) => panel.replaceChildren(make("p", {}, say("retry", { r: error.message, n: error.after })));
+
+// Show why an answer was given; `current` tells whether the person still wants it when it comes.
+export async function explain(visit, question, about, current) {
+  const panel = find("why");
+  panel.hidden = false;
+  hideHeat();
+  visit.whys ??= {};
+  try {
+    if (!visit.whys[question]) {
+      panel.replaceChildren(make("p", { class: "busy" }, say("whyload")));
+      const ask = () => postJson(`/v1/cases/${visit.case.case}/why`, { questions: [question] });
+      visit.whys[question] = (await insist(ask, later(panel))).answers[0];
+    }
+    if (current()) tellWhy(panel, visit.whys[question], heading(about, question));
+  } catch (error) {
+    if (current()) panel.replaceChildren(make("p", { class: "fault", role: "alert" }, error.message));
+  }
+}
+
+function tellWhy(panel, why, name) {
+  const title = make("h2", {}, `${say("why")} · ${name}`);
+  if (why.without_marked === null) {
+    panel.replaceChildren(title, make("p", {}, say("whynone")));
+    return;
+  }
+  showHeat(why.heat);
+  const shares = { a: percent(why.likelihood), b: percent(why.without_marked), c: percent(why.without_random) };
+  const falls = why.without_marked < why.likelihood;
+  panel.replaceChildren(title, make("p", {}, say(falls ? "whyline" : "whyrises", shares)),
+    why.without_marked >= why.without_random && make("p", { class: "fault" }, say("weak")),
+    make("p", { class: "quiet" }, say("whynote")));
+}
+
+export function hideWhy() {
+  find("why").hidden = true;
+  hideHeat();
+}
+
+// Show the similar annotated cases with their answers, that to the question in hand first.
+export async function compare(visit, question, about, current) {
+  const panel = find("similar");
+  panel.hidden = false;
+  try {
+    if (!visit.similar) {
+      panel.replaceChildren(make("p", { class: "busy" }, say("similarload")));
+      visit.similar = await insist(() => getJson(`/v1/cases/${visit.case.case}/similar?k=3`), later(panel));
+    }
+    if (current()) tellSimilar(panel, visit, question, about);
+  } catch (error) {
+    if (current()) panel.replaceChildren(make("h2", {}, say("similar")), make("p", { class: "quiet" }, error.message));
+  }
+}
+
+function tellSimilar(panel, visit, question, about) {
+  const own = visit.answers.find((answer) => answer.question === question);
+  const cases = visit.similar.cases.map((one) => {
+    const said = one.answers.find((answer) => answer.question === question);
+    const same = said && own && JSON.stringify(said.answer) === JSON.stringify(own.answer);
+    const rest = one.answers.filter((answer) => answer.question !== question);
+    return make("li", {},
+      make("img", { src: one.thumbnail, alt: "", loading: "lazy" }),
+      make("p", { class: "quiet" }, say("likeness", { n: one.likeness.toFixed(2) })),
+      make("p", {}, said ? readable(said.text) : say("unanswered"), " ",
+        said && make("span", { class: same ? "tag same" : "tag" }, say(same ? "same" : "differs"))),
+      rest.length ? make("details", {}, make("summary", {}, say("others")),
+        make("ul", {}, rest.map((answer) => make("li", {}, make("b", {}, `${heading(about, answer.question)}: `), readable(answer.text))))) : null);
+  });
+  panel.replaceChildren(make("h2", {}, `${say("similar")} · ${heading(about, question)}`), make("ol", { class: "trio" }, cases));
+}

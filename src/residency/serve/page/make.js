@@ -1,0 +1,17 @@
+// A tag, what it has and what is in it in; an element out. Text stays text: nothing is ever read as HTML.
+export function make(tag, values = {}, ...inside) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(values)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made && typeof value !== "string") made[name] = value;
+    else if (value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...inside.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  return made;
+}
+
+export const find = (id) => document.getElementById(id);
+
+export function percent(share) {
+  return share > 0.995 && share < 1 ? ">99%" : share > 0 && share < 0.01 ? "<1%" : `${Math.round(100 * share)}%`;
+}

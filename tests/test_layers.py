@@ -39,7 +39,7 @@ LAYERS = (
         "sweep",
         "export",
     ),
-    ("report",),
+    ("report", "drafts"),
     ("serve",),
     ("demo", "tell", "commands", "cli", "__main__"),
 )

@@ -29,3 +29,23 @@ def deidentify(
 
     summary = copy_folder(folder, out, kind, Settings(open_veil(salt), burned, frames), key)
     tell(summary, as_json, next=f"look at {out}/removed.csv and at the pictures before they leave the house")
+
+
+@app.command()
+def draft(
+    predictions: Annotated[Path, typer.Argument(help="A run's predictions/SPLIT.own.jsonl.")],
+    data: Annotated[Path, typer.Option(help="The dataset that was answered.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the drafts.")],
+    kind: Annotated[
+        Literal["fhir", "sr"], typer.Option("--as", help="FHIR R4 bundles, or DICOM structured reports.")
+    ] = "fhir",
+    sources: Annotated[
+        Path | None,
+        typer.Option(help="The original DICOM files: drafts then name their patient and UIDs, not hashed names."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model's answers as drafts of reports: preliminary, the model named as the device, not for diagnosis."""
+    from residency.drafts.write import write_drafts
+
+    tell(write_drafts(predictions, data, kind, out, sources), as_json, next="have a person review each draft")

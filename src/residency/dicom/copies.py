@@ -41,7 +41,7 @@ def tell_copy(reading: Reading, burned: Burned) -> bytes:
     if not of_ultrasound:
         header.ConversionType = "WSD"
         header.Modality = header.get("Modality") or "OT"
-    _describe(header, frames, clip)
+    describe_pixels(header, frames, clip)
     header.ImageType = ["DERIVED", "SECONDARY"]
     header.BurnedInAnnotation = "YES" if burned == "keep" else "NO"
     for keyword in ("PatientSex", "InstanceNumber", "SeriesNumber", "PatientOrientation", "Manufacturer"):
@@ -70,7 +70,7 @@ def _class_of(of_ultrasound: bool, clip: bool, colour: bool) -> str:
     return (_COLOUR_CLIP if colour else _GREY_CLIP) if clip else CAPTURE
 
 
-def _describe(header: "Dataset", frames: np.ndarray, clip: bool) -> None:
+def describe_pixels(header: "Dataset", frames: np.ndarray, clip: bool) -> None:
     """Write pixels (frames, rows, columns[, 3]) of 8 bits, and what describes them."""
     header.SpecificCharacterSet = "ISO_IR 192"
     header.Rows, header.Columns = frames.shape[1:3]

@@ -1,6 +1,6 @@
 // A case's answers in, cards to accept, edit or reject them out; what a reviewer says is kept in the case's `drafts`.
 import { makeEdit } from "/page/edit.js";
-import { find, make, percent } from "/page/make.js";
+import { find, make, percent, refill } from "/page/make.js";
 import { say } from "/page/words.js";
 
 const VERDICTS = { accept: "accepted", edit: "edited", reject: "rejected" };
@@ -53,7 +53,8 @@ export class Cards {
     const past = this.visit.words?.[answer.question];
     card.classList.toggle("unsure", !answer.sure);
     card.dataset.verdict = draft?.verdict ?? past?.verdict ?? "";
-    card.replaceChildren(
+    refill(
+      card,
       make("h2", { title: rest.join(":").trim() }, heading),
       this.tellAnswer(answer),
       this.tellConfidence(answer),

@@ -1,7 +1,7 @@
 // A case's answer in; why it was given (heat map, deletion test) and the similar annotated cases, in their panels, out.
 import { getJson, insist, postJson } from "/page/call.js";
 import { readable } from "/page/cards.js";
-import { find, make, percent } from "/page/make.js";
+import { find, make, percent, refill } from "/page/make.js";
 import { hideHeat, showHeat } from "/page/viewer.js";
 import { say } from "/page/words.js";
 
@@ -29,13 +29,13 @@ export async function explain(visit, question, about, current) {
 function tellWhy(panel, why, name) {
   const title = make("h2", {}, `${say("why")} · ${name}`);
   if (why.without_marked === null) {
-    panel.replaceChildren(title, make("p", {}, say("whynone")));
+    refill(panel, title, make("p", {}, say("whynone")));
     return;
   }
   showHeat(why.heat);
   const shares = { a: percent(why.likelihood), b: percent(why.without_marked), c: percent(why.without_random) };
   const falls = why.without_marked < why.likelihood;
-  panel.replaceChildren(title, make("p", {}, say(falls ? "whyline" : "whyrises", shares)),
+  refill(panel, title, make("p", {}, say(falls ? "whyline" : "whyrises", shares)),
     why.without_marked >= why.without_random && make("p", { class: "fault" }, say("weak")),
     make("p", { class: "quiet" }, say("whynote")));
 }

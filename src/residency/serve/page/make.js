@@ -6,9 +6,14 @@ export function make(tag, values = {}, ...inside) {
     else if (name in made && typeof value !== "string") made[name] = value;
     else if (value !== null && value !== undefined) made.setAttribute(name, value);
   }
-  made.append(...inside.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  made.append(...kept(inside));
   return made;
 }
+
+const kept = (inside) => inside.flat().filter((one) => one !== null && one !== undefined && one !== false);
+
+// Put these in the place of what an element holds; what is null or false is left out.
+export const refill = (element, ...inside) => element.replaceChildren(...kept(inside));
 
 export const find = (id) => document.getElementById(id);
 

@@ -267,6 +267,7 @@ async function download() {
 
 function takeFiles() {
   const take = (files) => files.length && page.queue.add(files);
+  find("file").disabled = false;
   find("file").addEventListener("change", (event) => {
     take([...event.target.files]);
     event.target.value = "";
@@ -285,8 +286,6 @@ function takeFiles() {
 async function begin() {
   retell();
   listen();
-  takeFiles();
-  takeKeys(page);
   find("language").addEventListener("click", () => {
     speak(chosen() === "zh" ? "en" : "zh");
     retell();
@@ -307,6 +306,8 @@ async function begin() {
   find("sheetfile").hidden = page.about.role !== "admin";
   if (page.about.named) Object.assign(find("author"), { value: page.about.name, readOnly: true });
   retell();
+  takeFiles();
+  takeKeys(page);
   addEventListener("hashchange", route);
   addEventListener("beforeunload", (event) => {
     if (page.queue.visits.some((visit) => Object.keys(visit.drafts).length || visit.rating)) event.preventDefault();

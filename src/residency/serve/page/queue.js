@@ -1,6 +1,6 @@
 // Dropped files in; uploads two at a time, each with its progress, answers and faults at its thumbnail, out.
 import { interpret, pictureOf } from "/page/call.js";
-import { find, make } from "/page/make.js";
+import { find, make, refill } from "/page/make.js";
 import { say } from "/page/words.js";
 
 const AT_ONCE = 2;
@@ -104,7 +104,7 @@ export class Queue {
     const share = { waiting: 0, sending: 0.5 * (visit.share ?? 0), reading: 0.5 + (0.5 * visit.answers.length) / this.page.asked() }[visit.state];
     const shown = visit.thumbnail ? make("img", { src: visit.thumbnail, alt: "" }) : make("span", { class: "blank", "aria-hidden": "true" }, "▦");
     visit.row.className = visit.state;
-    visit.button.replaceChildren(shown, make("span", { class: "told" }, make("b", {}, visit.name),
+    refill(visit.button, shown, make("span", { class: "told" }, make("b", {}, visit.name),
       make("span", { class: "state" }, (visit.saved ? "✓ " : "") + this.words(visit)),
       share === undefined ? null : make("progress", { max: 1, value: share, "aria-label": visit.name })));
     const retry = visit.row.querySelector(".again");

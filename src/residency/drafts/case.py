@@ -114,12 +114,24 @@ def _finding(prediction: Prediction, sample: Sample, question: Question | None) 
     return Finding(
         sample=sample.id,
         question=sample.question or "question",
-        wording=question.wording if question else sample.prefix,
-        answer=prediction.parsed,
-        text=prediction.prediction,
-        parts=prediction.parts,
+        wording=question.wording if question else clean_words(sample.prefix),
+        answer=_clean(prediction.parsed) if prediction.parsed is not None else None,
+        text=clean_words(prediction.prediction),
+        parts={id: _clean(value) for id, value in prediction.parts.items()},
         confidence=prediction.confidence,
     )
+
+
+def clean_words(text: str) -> str:
+    """Return text without control characters, which neither FHIR nor DICOM takes; `(nothing)` where none is left."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(plain.split()) or "(nothing)"
+
+
+def _clean(answer: Answer) -> Answer:
+    if isinstance(answer, tuple):
+        return tuple(clean_words(member) for member in answer if member.strip())
+    return clean_words(answer) if isinstance(answer, str) else answer
 
 
 def ucum_code(unit: str) -> str | None:

@@ -111,7 +111,8 @@ def _value(answer: Answer) -> Resource:
         code = ucum_code(answer.unit)
         coded = {"system": _UCUM, "code": code} if code else {}
         return {"valueQuantity": {"value": answer.value, "unit": answer.unit, **coded}}
-    return {"valueString": "; ".join(answer) if isinstance(answer, tuple) else answer or "none"}
+    words = "; ".join(answer) if isinstance(answer, tuple) else answer
+    return {"valueString": words.strip() or "none"}
 
 
 def _device(case: Case) -> Resource:

@@ -64,6 +64,7 @@ def tell_sr(case: Case, images: Mapping[str, Image.Image] | None = None) -> dict
     )
     report.CompletionFlagDescription = DRAFT[:_MEANING]
     report.SoftwareVersions = __version__
+    report.CodingSchemeIdentificationSequence = [_scheme()]
     files[f"{case.name}.sr.dcm"] = write_file(report)
     return files
 
@@ -191,15 +192,25 @@ def _capture(case: Case, picture: Picture, image: Image.Image, number: int) -> "
     header.SOPClassUID, header.SOPInstanceUID = CAPTURE, case.uid("capture", picture.image)
     header.SeriesInstanceUID, header.SeriesNumber = case.uid("captures"), 901
     header.InstanceNumber, header.Modality, header.ConversionType = number, "OT", "WSD"
-    header.PatientOrientation, header.Manufacturer = None, "residency"
+    header.PatientOrientation, header.Laterality, header.Manufacturer = None, None, "residency"
     header.ImageType = ["DERIVED", "SECONDARY"]
     describe_pixels(header, np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))[None], clip=False)
     return header
 
 
+def _scheme() -> "Dataset":
+    from pydicom.dataset import Dataset
+
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = _SCHEME, "residency questionnaires"
+    scheme.CodingSchemeResponsibleOrganization = "residency"
+    return scheme
+
+
 def _about(header: "Dataset", case: Case, study: str) -> "Dataset":
     header.StudyInstanceUID = study
-    header.PatientID, header.PatientName = case.patient[:_MEANING], f"{case.patient[:_MEANING]}^"
+    person = case.patient.replace("\\", "/")[:_MEANING]
+    header.PatientID, header.PatientName = person, f"{person.replace('^', ' ').replace('=', ' ')[:60]}^"
     for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
         setattr(header, keyword, "")
     header.ReferringPhysicianName = ""

@@ -22,6 +22,7 @@ from residency.types import Box
 F1 = Metric("F1 at IoU 0.5")
 PRECISION, RECALL = Metric("precision at IoU 0.5"), Metric("recall at IoU 0.5")
 MAP50, MAP = Metric("mAP50"), Metric("mAP50-95")
+OVERLAP = Metric("mean IoU of true boxes")
 DRAWS = 1000
 """Resamples for average precision, which ranks all boxes anew in each."""
 _ROWS = 128
@@ -32,13 +33,15 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Ranking:
-    """One label's D told boxes, the surest first: each one's picture, and at each of T overlaps whether it found a
-    true box of its own; and how many true boxes each of N pictures holds."""
+    """One label's D told boxes, the surest first: each one's picture, whether it is an answer, and at each of T overlaps
+    whether it found a true box of its own. Of each of N pictures: how many true boxes, and the sum over them of the best
+    overlap with an answer."""
 
     picture_D: NDArray[np.int64]
     found_TD: NDArray[np.bool_]
     given_D: NDArray[np.bool_]
     true_N: Floats
+    overlap_N: Floats
 
     def precision(self, weights_RN: Floats, overlaps: slice) -> Floats:
         """Return the average precision [R], the mean over some overlaps, with pictures weighted (NaN: no true box).
@@ -60,21 +63,23 @@ class Ranking:
 
 
 def tally_boxes(truths: Sequence[Marked], told: Sequence[Marked | None]) -> list[Tally]:
-    """Return F1, average precision, precision and recall over N pictures; F1, precision and recall count all boxes
-    together, average precision is the mean over labels."""
+    """Return F1, average precision, precision, recall and the mean over true boxes of the best overlap with an answer
+    of their label (0: none). All boxes are counted together but for average precision, the mean over labels."""
     rankings = rank_boxes(tuple(truths), tuple(told))
-    counts_N3 = count_boxes(truths, told)
+    overlap_N = sum((ranking.overlap_N for ranking in rankings), np.zeros(len(truths)))
+    counts_N4 = np.column_stack([count_boxes(truths, told), overlap_N])
     scored_N = np.ones(len(truths), dtype=np.bool_)
 
     def tally(metric: Metric, above: Sequence[float], below: Sequence[float]) -> Tally:
-        return Tally(metric, counts_N3, lambda sums: divide(sums @ np.array(above), sums @ np.array(below)), scored_N)
+        return Tally(metric, counts_N4, lambda sums: divide(sums @ np.array(above), sums @ np.array(below)), scored_N)
 
     return [
-        tally(F1, (2, 0, 0), (0, 1, 1)),
+        tally(F1, (2, 0, 0, 0), (0, 1, 1, 0)),
         _tally_precision(MAP50, rankings, slice(0, 1), len(truths)),
         _tally_precision(MAP, rankings, slice(None), len(truths)),
-        tally(PRECISION, (1, 0, 0), (0, 1, 0)),
-        tally(RECALL, (1, 0, 0), (0, 0, 1)),
+        tally(PRECISION, (1, 0, 0, 0), (0, 1, 0, 0)),
+        tally(RECALL, (1, 0, 0, 0), (0, 0, 1, 0)),
+        tally(OVERLAP, (0, 0, 0, 1), (0, 0, 1, 0)),
     ]
 
 
@@ -105,10 +110,15 @@ def rank_boxes(truths: tuple[Marked, ...], told: tuple[Marked | None, ...]) -> t
         found = [one for one in evaluator.evalImgs[k * len(truths) : (k + 1) * len(truths)] if one]
         order_D = np.argsort(-np.concatenate([one["dtScores"] for one in found]), kind="mergesort")
         picture_D = np.concatenate([np.full(len(one["dtIds"]), one["image_id"], dtype=np.int64) for one in found])
-        given_D = np.array([evaluator.cocoDt.anns[id]["given"] for one in found for id in one["dtIds"]], dtype=np.bool_)
+        given = [[evaluator.cocoDt.anns[id]["given"] for id in one["dtIds"]] for one in found]
+        given_D = np.array([each for row in given for each in row], dtype=np.bool_)
         found_TD = np.hstack([one["dtMatches"] > 0 for one in found])
         true_N = np.array([sum(box.label == label for box in truth.boxes) for truth in truths], dtype=np.float64)
-        rankings.append(Ranking(picture_D[order_D], found_TD[:, order_D], given_D[order_D], true_N))
+        overlap_N = np.zeros(len(truths))
+        for one, row in zip(found, given, strict=True):
+            if any(row) and len(one["gtIds"]):
+                overlap_N[one["image_id"]] = evaluator.ious[one["image_id"], k][row].max(axis=0).sum()
+        rankings.append(Ranking(picture_D[order_D], found_TD[:, order_D], given_D[order_D], true_N, overlap_N))
     return tuple(rankings)
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.evaluate.abstain import Abstention
+from residency.serve.access import Admin, CaseId, Has, Reader, Reviewer, refusals
 from residency.serve.forms import read_upload
 from residency.serve.guard import Guard, Rules, tell_error
 from residency.serve.logs import Logs
-from residency.serve.people import Person, Role
+from residency.serve.people import Role
 from residency.serve.pictures import Refused
 from residency.serve.reviews import Reviewed, ReviewSent, keep_review, list_reviewed
 from residency.serve.service import Service
@@ -30,7 +31,6 @@ from residency.serve.told import Interpretation
 from residency.serve.worker import Busy
 from residency.types import Questionnaire, Record
 
-CaseId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="As `case` in an interpretation.")]
 UPLOAD: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -53,20 +53,6 @@ UPLOAD: dict[str, Any] = {
 
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-
-
-class Failure(Record):
-    """A refusal: its status and the reason in words."""
-
-    status: int
-    reason: str
-
-
-class Refusal(Record):
-    """The body of every answer that is no success."""
-
-    error: Failure
-    request: str
 
 
 class About(Record):
@@ -112,38 +98,6 @@ class Reviews(Record):
     reviews: Annotated[tuple[Reviewed, ...], Field(description="One for each answer, and one for the whole.")]
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what a route may refuse with, for its description."""
-    told = {
-        400: "Foreign host name, or a broken body.", 401: "No valid token.", 403: "Another site's page, or the role.",
-        404: "No such case.", 408: "Too slow.", 413: "Too large.", 415: "Of another kind.",
-        422: "Cannot be used; the reason says why.", 429: "The queue is full; Retry-After.", 503: "No answer in time.",
-    }  # fmt: skip
-    return {status: {"model": Refusal, "description": told[status]} for status in (400, 401, 403, *statuses)}
-
-
-def require(role: Role) -> Callable[[Request], Person]:
-    """Return what gives a route its person, who must have a role."""
-
-    def find(request: Request) -> Person:
-        person: Person = request.state.person
-        if not person.may(role):
-            raise Refused(403, f"this needs the role {role}")
-        return person
-
-    return find
-
-
-def find_service(request: Request) -> Service:
-    """Return what the routes share."""
-    service: Service = request.app.state.service
-    return service
-
-
-Has = Annotated[Service, Depends(find_service)]
-Reader = Annotated[Person, Depends(require("reader"))]
-Reviewer = Annotated[Person, Depends(require("reviewer"))]
-Admin = Annotated[Person, Depends(require("admin"))]
 router = APIRouter()
 
 

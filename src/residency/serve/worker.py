@@ -1,6 +1,7 @@
 """Pictures in from many requests, answers out: one model thread, a bounded queue before it, requests in batches.
 
 A full queue refuses at once and says when to come again, so that nobody waits for an answer that comes too late.
+Errands (whatever else needs the model) are done one by one when no picture waits.
 """
 
 import math
@@ -9,15 +10,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from queue import Empty, Queue
+from itertools import count
+from queue import Empty, PriorityQueue
 from threading import Lock, Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from residency.serve.interpret import Picture
 from residency.serve.told import AnswerTold
 
 Hear = Callable[[AnswerTold], None]
 RECENT = 32
+PICTURE, END, ERRAND = range(3)
+"""What is taken first; errands that wait when the server closes are left."""
 
 
 class Reads(Protocol):
@@ -44,12 +48,21 @@ class Job:
     done: "Future[float]" = field(default_factory=Future)
 
 
+@dataclass
+class Errand:
+    """Something else to do with the model."""
+
+    act: Callable[[], Any]
+    done: "Future[Any]" = field(default_factory=Future)
+
+
 class Worker:
     """The model thread and its queue. `batch` pictures are read at once at most; `places` may wait."""
 
     def __init__(self, reader: Reads, batch: int = 8, places: int = 64) -> None:
         self.reader, self.batch = reader, batch
-        self.queue: Queue[Job | None] = Queue()
+        self.queue: PriorityQueue[tuple[int, int, Job | Errand | None]] = PriorityQueue()
+        self._count = count()
         self.places = places
         self.held = 0
         self.batches: Callable[[int, float], None] = lambda pictures, seconds: None
@@ -63,7 +76,7 @@ class Worker:
 
     def close(self) -> None:
         """Answer what waits, then end."""
-        self.queue.put(None)
+        self._put(END, None)
         self._thread.join()
 
     @property
@@ -92,8 +105,17 @@ class Worker:
         """Queue a picture in a reserved place; `hear` is called on the model thread with each answer."""
         job = Job(picture, hear)
         job.done.add_done_callback(lambda _: self.release())
-        self.queue.put(job)
+        self._put(PICTURE, job)
         return job.done
+
+    def run_later(self, act: Callable[[], Any]) -> "Future[Any]":
+        """Queue an errand; it holds up the pictures that come meanwhile for as long as it takes, so keep it short."""
+        errand = Errand(act)
+        self._put(ERRAND, errand)
+        return errand.done
+
+    def _put(self, rank: int, what: Job | Errand | None) -> None:
+        self.queue.put((rank, next(self._count), what))
 
     def _work(self) -> None:
         while (jobs := self._gather()) is not None:
@@ -102,18 +124,21 @@ class Worker:
                 self._answer(jobs)
 
     def _gather(self) -> list[Job] | None:
-        """Return what waits, at most a batch; None when the server closes."""
-        first = self.queue.get()
+        """Return what waits, at most a batch (none, where an errand was done); None when the server closes."""
+        _, _, first = self.queue.get()
+        if isinstance(first, Errand):
+            _run(first)
+            return []
         if first is None:
             return None
         jobs = [first]
         while len(jobs) < self.batch:
             try:
-                job = self.queue.get_nowait()
+                rank, place, job = self.queue.get_nowait()
             except Empty:
                 break
-            if job is None:
-                self.queue.put(None)
+            if not isinstance(job, Job):
+                self.queue.put((rank, place, job))
                 break
             jobs.append(job)
         return jobs
@@ -136,3 +161,13 @@ class Worker:
         self.batches(len(jobs), seconds)
         for job in jobs:
             job.done.set_result(seconds)
+
+
+def _run(errand: Errand) -> None:
+    """Do an errand; its failure is its own."""
+    if not errand.done.set_running_or_notify_cancel():
+        return
+    try:
+        errand.done.set_result(errand.act())
+    except Exception as error:
+        errand.done.set_exception(error)

@@ -16,12 +16,11 @@ os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(__file__).parents[1] / ".venv-
 
 
 def main() -> None:
-    """Train on `train`, keep the epoch that is best on `val`, and write what is found in `val` and `test`."""
+    """Train on `train` unless weights are there, keep the epoch best on `val`, write what is found in `val` and `test`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="data.yaml, images/ and labels/ of train, val and test")
     parser.add_argument("out", type=Path, help="a folder for the run, val.jsonl and test.jsonl")
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--hours", type=float, default=None, help="stop after so many hours; the schedule is fitted")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=320, help="pixels")
     parser.add_argument("--seed", type=int, default=0)
@@ -30,12 +29,14 @@ def main() -> None:
     _replace_torchvision()
     from ultralytics import YOLO
 
-    YOLO("yolov8n.yaml").train(
-        data=str(chosen.folder / "data.yaml"), epochs=chosen.epochs, time=chosen.hours, imgsz=chosen.side,
-        batch=chosen.batch, seed=chosen.seed, device="cpu", workers=0, amp=False, plots=False, pretrained=False,
-        project=str(out), name="train", exist_ok=True, patience=chosen.epochs,
-    )  # fmt: skip
-    model = YOLO(out / "train" / "weights" / "best.pt")
+    weights = out / "train" / "weights" / "best.pt"
+    if not weights.is_file():
+        YOLO("yolov8n.yaml").train(
+            data=str(chosen.folder / "data.yaml"), epochs=chosen.epochs, imgsz=chosen.side, batch=chosen.batch,
+            seed=chosen.seed, device="cpu", workers=0, amp=False, plots=False, pretrained=False, project=str(out),
+            name="train", exist_ok=True, patience=chosen.epochs,
+        )  # fmt: skip
+    model = YOLO(weights)
     for split in ("val", "test"):
         with (out / f"{split}.jsonl").open("w", encoding="utf-8") as file:
             for image in sorted((chosen.folder / "images" / split).iterdir()):

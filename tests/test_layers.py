@@ -38,6 +38,7 @@ LAYERS = (
         "rivals",
         "sweep",
         "export",
+        "variants",
     ),
     ("report", "drafts"),
     ("serve",),

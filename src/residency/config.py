@@ -265,6 +265,8 @@ class Recipe(Section):
     """The folder in which the run's own folder NAME is made."""
     model: str = "nano"
     """A short name, a folder, or a hub name."""
+    variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], str] = {}
+    """Other models, by a name for each, that `residency variants` asks the same as they are, beside the tuned one."""
     questions: tuple[str, ...] | None = None
     """Only these question ids; null takes all."""
     ask: Ask = "each"

@@ -34,7 +34,7 @@ from residency.rivals import FLOORS, answer_floors
 from residency.selftrain import self_train
 from residency.shares import write_shares
 from residency.train import Trained, train_run
-from residency.types import MODES, Mode, Record, Sample, SplitName
+from residency.types import MODES, AnswerType, Mode, Record, Sample, SplitName
 
 
 class Predicted(Record):
@@ -248,9 +248,30 @@ def predict_model(
     join_processes()
     recipe = (asking or Phrasing()).apply(Recipe(name="base", data=data, model=model))
     recipe = override_asking(recipe, overrides)
-    out = out / name_overrides(overrides)
-    exam = _set_exam(recipe, None, split, 0)
-    path = out / f"{split}.base.jsonl"
+    return predict_untuned(recipe, out / name_overrides(overrides), split, engine=engine, workers=workers)
+
+
+def predict_untuned(
+    recipe: Recipe,
+    out: Path,
+    split: SplitName = "test",
+    *,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    chosen: Sequence[AnswerType] | None = None,
+) -> Predicted:
+    """Answer a split with a recipe's model as it is. Answers of the types `chosen` (None: all but numbers) are chosen
+    among the training split's, the others generated.
+
+    Raises:
+        UserError: as `predict_model`.
+    """
+    join_processes()
+    exam = _set_exam(recipe, None, split, recipe.fold if isinstance(recipe.fold, int) else 0)
+    if chosen is not None and exam.dataset.questionnaire:
+        closed = {question.id for question in exam.dataset.questionnaire.questions if question.type in chosen}
+        exam = replace(exam, candidates={id: offer for id, offer in exam.candidates.items() if id in closed})
+    path, model = out / f"{split}.base.jsonl", recipe.model
     with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_base(recipe)) as answer:
         made = _answer_mode(answer, exam, "base", path, out)
     return Predicted(files=(str(path),), not_run={}, made=made)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Column, Table
 
 from residency.commands.app import Json, Seed, app
 from residency.tell import model_table, out_console, prompt_table, say, tell
@@ -34,6 +35,37 @@ def train(
             raise typer.Exit(130)
     folds = {"folds": [result.model_dump(mode="json") for result in results]}
     tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
+
+
+@app.command()
+def variants(
+    recipe: Annotated[Path, typer.Argument(help="A recipe with `variants` (recipes/paligemma-cells.yaml).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in model=FOLDER.")] = None,
+    rate: Annotated[int, typer.Option(min=1, help="How many images' answers the sheet for ratings holds.")] = 20,
+    ratings: Annotated[list[Path] | None, typer.Option(help="A rater's sheet, filled in; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune a recipe's model and ask its variants the same as they are: scores, seconds an image, people's ratings.
+
+    The same command goes on after a stop, and reads the sheet of ratings once it is filled in.
+    """
+    from residency.recipe import load_recipe
+    from residency.variants.table import compare_variants, show_variants
+
+    found = compare_variants(load_recipe(recipe, overrides or []), say, rate=rate, ratings=ratings or [])
+    if found is None:
+        say("interrupted; a checkpoint is kept. The same command goes on")
+        raise typer.Exit(130)
+    if as_json:
+        tell(found, True)
+        return
+    heads, rows = show_variants(found)
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for row in rows:
+        table.add_row(*row)
+    out_console.print(table)
+    out_console.print(f"{found.images} images of {found.groups} groups; {found.note}", markup=False)
+    out_console.print(f"to rate: {found.sheet}; fill in its column, then give the same command again", markup=False)
 
 
 @app.command()

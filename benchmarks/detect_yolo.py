@@ -16,7 +16,7 @@ os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(__file__).parents[1] / ".venv-
 
 
 def main() -> None:
-    """Train on `train` unless weights are there, keep the epoch best on `val`, write what is found in `val` and `test`."""
+    """Train unless weights are there, keep the epoch that is best on `val`, write what `val` and `test` hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="data.yaml, images/ and labels/ of train, val and test")
     parser.add_argument("out", type=Path, help="a folder for the run, val.jsonl and test.jsonl")

@@ -10,7 +10,6 @@ import torch
 from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss, spread_loss
 from residency.models.registry import open_model
-from residency.pretrain.examine import average_precision, read_boxes
 from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
 from residency.pretrain.studies import Scene, read_scene, read_studies
 from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_boxes
@@ -88,15 +87,6 @@ def test_a_near_miss_of_a_location_costs_less_than_a_far_one() -> None:
     words = torch.tensor([[5, 7, IGNORED]])
     logits = torch.randn(1, 3, 300)
     assert torch.allclose(spread_loss(logits, words, range(100, 300), 4.0).total, caption_loss(logits, words).total)
-
-
-def test_precision_needs_the_label_and_the_place() -> None:
-    true = [read_boxes("aorta<loc_0><loc_0><loc_100><loc_100>aorta<loc_500><loc_500><loc_600><loc_600>")]
-    half = [read_boxes("aorta<loc_0><loc_0><loc_100><loc_100>")]
-    elsewhere = [read_boxes("aorta<loc_300><loc_0><loc_400><loc_100>")]
-    assert average_precision("aorta", true, true) == 1
-    assert average_precision("aorta", true, half) == 0.5
-    assert average_precision("aorta", true, elsewhere) == 0
 
 
 def test_a_pretrained_model_loads_and_answers(studies: Path, tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Ranking:
-    """One label's D told boxes, the surest first: each one's picture, whether it is an answer, and at each of T overlaps
-    whether it found a true box of its own. Of each of N pictures: how many true boxes, and the sum over them of the best
-    overlap with an answer."""
+    """One label's D told boxes, the surest first: each one's picture, whether it is an answer, and at each of T
+    overlaps whether it found a true box of its own. Of each of N pictures: how many true boxes, and the sum over them
+    of the best overlap with an answer."""
 
     picture_D: NDArray[np.int64]
     found_TD: NDArray[np.bool_]

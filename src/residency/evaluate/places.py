@@ -82,15 +82,21 @@ def told_places(prediction: Prediction, kind: Kind, truth: Marked) -> Marked | N
         named = [replace(run, label=run.label or asked) for run in runs]
         outlines = tuple(outline for run in named for outline in outlines_of(run, truth.size))
         return Marked(truth.size, outlines=outlines, spacing_mm=truth.spacing_mm)
-    scores = prediction.box_scores if len(prediction.box_scores) == len(runs) else (0.0,) * len(runs)
-    cut = float("-inf") if prediction.box_cut is None else prediction.box_cut
-    told = [(box, sure) for run, sure in zip(runs, scores, strict=True) for box in boxes_of(run, truth.size)]
-    return Marked(
-        truth.size,
-        tuple(box for box, _ in told),
-        tuple(sure for _, sure in told),
-        tuple(sure >= cut for _, sure in told),
-    )
+    return mark_boxes(prediction.prediction, prediction.box_scores, truth.size, prediction.box_cut)
+
+
+def mark_boxes(
+    text: str, scores: Sequence[float] = (), size: tuple[int, int] = (1, 1), cut: float | None = None
+) -> Marked:
+    """Return the boxes that a text tells, in pixels (or, of a size of 1 x 1, in shares of the sides).
+
+    `scores` are those of the runs of location tokens; boxes below `cut` are no answers.
+    """
+    runs = read_told(text)
+    each = scores if len(scores) == len(runs) else (0.0,) * len(runs)
+    told = [(box, sure) for run, sure in zip(runs, each, strict=True) for box in boxes_of(run, size)]
+    given = tuple(cut is None or sure >= cut for _, sure in told)
+    return Marked(size, tuple(box for box, _ in told), tuple(sure for _, sure in told), given)
 
 
 def count_labels(marked: Marked) -> str:

@@ -3,7 +3,6 @@
 The model's own written answers are scored, greedily generated; `evaluate/` scores the tuned model.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,11 @@ import numpy as np
 import torch
 
 from residency.data.normalize import parse_answer
+from residency.evaluate.boxes import MAP50, tally_boxes
 from residency.evaluate.measure import tally_answers
+from residency.evaluate.places import Marked, mark_boxes
 from residency.evaluate.sets import names_of
-from residency.models.family import Loaded
+from residency.models.family import Answered, Loaded
 from residency.models.nano.family import Nano
 from residency.pretrain.studies import Studies
 from residency.pretrain.tasks import DETECTION, find_boxes, state_field, tell_boxes
@@ -26,8 +27,6 @@ BATCH = 32
 SECOND_TRIMESTER = (14.0, 28.0)
 """Weeks of gestation."""
 NT_MEASURED, NOT_MEASURABLE = "NT thickness", "NT not measurable"
-TOLD_BOX = re.compile(r"([^<]+)<loc_(\d+)><loc_(\d+)><loc_(\d+)><loc_(\d+)>")
-Boxes = list[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Examined:
 
     answers: Mapping[str, Mapping[int, Answer | None]]
     weeks: Mapping[int, float | None]
-    boxes: Mapping[int, Boxes]
+    boxes: Mapping[int, Marked]
 
 
 def examine_studies(loaded: Loaded, studies: Studies, rows: Sequence[int], questionnaire: Questionnaire) -> Examined:
@@ -45,8 +44,8 @@ def examine_studies(loaded: Loaded, studies: Studies, rows: Sequence[int], quest
     answers: dict[str, dict[int, Answer | None]] = {}
     for question in track(questionnaire.questions, "examining nano"):
         asked = [int(row) for row in rows if question.wording in studies.scenes[row].answers]
-        texts = _answer(loaded, studies, asked, question.wording)
-        read = [parse_answer(question, text).answer for text in texts]
+        said = _answer(loaded, studies, asked, question.wording)
+        read = [parse_answer(question, one.text).answer for one in said]
         answers[question.id] = dict(zip(asked, read, strict=True))
     age = next(question for question in questionnaire.questions if question.id == "q5")
     low, high = SECOND_TRIMESTER
@@ -56,8 +55,8 @@ def examine_studies(loaded: Loaded, studies: Studies, rows: Sequence[int], quest
     found = _answer(loaded, studies, seen, DETECTION)
     return Examined(
         answers,
-        {row: _weeks_in(age, text) for row, text in zip(middle, told, strict=True)},
-        {row: read_boxes(text) for row, text in zip(seen, found, strict=True)},
+        {row: _weeks_in(age, one.text) for row, one in zip(middle, told, strict=True)},
+        {row: mark_boxes(one.text, one.box_scores) for row, one in zip(seen, found, strict=True)},
     )
 
 
@@ -91,8 +90,8 @@ def score_studies(
 @torch.inference_mode()
 def _answer(
     loaded: Loaded, studies: Studies, rows: Sequence[int], prompt: str, states_field: bool = False
-) -> list[str]:
-    texts: list[str] = []
+) -> list[Answered]:
+    said: list[Answered] = []
     for first in range(0, len(rows), BATCH):
         part = rows[first : first + BATCH]
         pixels_MCHW = normalize(grey_levels(studies.pixels_NHW[part])).to(loaded.device)
@@ -100,9 +99,8 @@ def _answer(
         fields = [f" {state_field(studies.scenes[row].field_mm)}" if states_field else "" for row in part]
         samples = [Sample(id="", image="", prefix=prompt + field, group="") for field in fields]
         batch = FAMILY.encode_texts(loaded, samples, pixels_MCHW, range(len(part)), with_answers=False)
-        answers = FAMILY.generate(loaded, batch.to(loaded.device), regions_MND, max_new_tokens=160)
-        texts += [answer.text for answer in answers]
-    return texts
+        said += FAMILY.generate(loaded, batch.to(loaded.device), regions_MND, max_new_tokens=160)
+    return said
 
 
 def _truth_of(studies: Studies, row: int, id: str) -> Answer:
@@ -128,37 +126,12 @@ def _judge_standard(studies: Studies, rows: Sequence[int], examined: Examined) -
 
 def _judge_boxes(examined: Examined, studies: Studies, rows: Sequence[int]) -> float | None:
     told = [examined.boxes[row] for row in rows]
-    true = [read_boxes(tell_boxes(find_boxes(studies.scenes[row], whole_view((1, 1))))) for row in rows]
-    labels = sorted({label for boxes in true for label, _ in boxes})
-    return _mean([average_precision(label, true, told) for label in labels])
-
-
-def read_boxes(text: str) -> Boxes:
-    """Return the labelled boxes (x0, y0, x1, y1 in thousandths of the sides) that an answer tells."""
-    return [(label.strip(), np.array([int(bin) for bin in bins])) for label, *bins in TOLD_BOX.findall(text)]
-
-
-def average_precision(label: str, true: Sequence[Boxes], told: Sequence[Boxes], overlap: float = 0.5) -> float:
-    """Return one label's precision times recall over images: the average precision of boxes without scores."""
-    hits = count = given = 0
-    for true_boxes, told_boxes in zip(true, told, strict=True):
-        open_boxes = [box for name, box in true_boxes if name == label]
-        count += len(open_boxes)
-        for box in (box for name, box in told_boxes if name == label):
-            given += 1
-            overlaps = [_overlap(box, other) for other in open_boxes]
-            if overlaps and max(overlaps) >= overlap:
-                hits += 1
-                open_boxes.pop(int(np.argmax(overlaps)))
-    return hits / count * hits / given if count and given else 0.0
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the intersection over the union of two boxes."""
-    sides = (np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])).clip(0)
-    areas = [float(np.prod(box[2:] - box[:2])) for box in (one, other)]
-    shared = float(np.prod(sides))
-    return shared / (sum(areas) - shared) if shared else 0.0
+    true = [mark_boxes(tell_boxes(find_boxes(studies.scenes[row], whole_view((1, 1))))) for row in rows]
+    if not true:
+        return None
+    tally = next(tally for tally in tally_boxes(true, told) if tally.metric == MAP50)
+    value = float(tally.value(tally.rows_ND.sum(0, keepdims=True))[0])
+    return None if np.isnan(value) else value
 
 
 def _mean(marks: Sequence[float]) -> float | None:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.evaluate.abstain import Abstention
+from residency.serve import similar, why
 from residency.serve.access import Admin, CaseId, Has, Reader, Reviewer, refusals
 from residency.serve.forms import read_upload
 from residency.serve.guard import Guard, Rules, tell_error
@@ -261,6 +262,8 @@ def create_app(service: Service, rules: Rules, logs: Logs) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     app.include_router(router)
+    app.include_router(why.router)
+    app.include_router(similar.router)
     _tell_failures(app, logs)
     app.add_middleware(Guard, rules=rules, logs=logs, meters=service.meters)
     return app

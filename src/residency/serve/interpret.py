@@ -82,7 +82,7 @@ class Interpreter:
         The tower sees a picture once. Closed questions are answered first.
         """
         asked = [(place, question) for place in range(len(pictures)) for question in self.questions]
-        samples = self.prepare([self._ask(pictures[place], place, question) for place, question in asked])
+        samples = self.prepare([self.pose(pictures[place], place, question) for place, question in asked])
         images = {sample.image: pictures[place].image for sample, (place, _) in zip(samples, asked, strict=True)}
         self.opened.loaded.model.eval()
         with torch.inference_mode():
@@ -93,12 +93,13 @@ class Interpreter:
     def find_fault(self, picture: Picture) -> str | None:
         """Return why the model cannot be asked about a picture (its prompt wants what is not known), or None."""
         try:
-            render_prompt(self.opened.loaded.spec.prompt, self._ask(picture, 0, self.questions[0]))
+            render_prompt(self.opened.loaded.spec.prompt, self.pose(picture, 0, self.questions[0]))
         except UserError as error:
             return str(error.found)
         return None
 
-    def _ask(self, picture: Picture, place: int, question: Question) -> Sample:
+    def pose(self, picture: Picture, place: int, question: Question) -> Sample:
+        """Return a question about a picture as a sample, `place` telling it from the others of its batch."""
         return Sample(
             id=f"{place}:{question.id}",
             image=f"{picture.path}",
@@ -155,6 +156,8 @@ def open_interpreter(model: str, data: Path | None = None, questionnaire: str | 
     dataset = load_dataset(data) if data else None
     known = _require_questionnaire(dataset) if dataset else load_questionnaire(questionnaire or SHIPPED)
     own = dataset.split("train") if dataset and dataset.splits else ()
+    if dataset:
+        own = [one.model_copy(update={"image": str(dataset.image_path(one).resolve())}) for one in own]
     return Interpreter(model, open_model(model), known, "own" if model == "nano" else "base", training=tuple(own))
 
 

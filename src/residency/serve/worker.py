@@ -20,6 +20,7 @@ from residency.serve.told import AnswerTold
 
 Hear = Callable[[AnswerTold], None]
 RECENT = 32
+MOST_ERRANDS = 16
 PICTURE, END, ERRAND = range(3)
 """What is taken first; errands that wait when the server closes are left."""
 
@@ -65,6 +66,7 @@ class Worker:
         self._count = count()
         self.places = places
         self.held = 0
+        self.errands = 0
         self.batches: Callable[[int, float], None] = lambda pictures, seconds: None
         self._lock = Lock()
         self._recent: deque[float] = deque([1.0], maxlen=RECENT)
@@ -108,11 +110,24 @@ class Worker:
         self._put(PICTURE, job)
         return job.done
 
-    def run_later(self, act: Callable[[], Any]) -> "Future[Any]":
-        """Queue an errand; it holds up the pictures that come meanwhile for as long as it takes, so keep it short."""
+    def run_later(self, act: Callable[[], Any], *, always: bool = False) -> "Future[Any]":
+        """Queue an errand; it holds up the pictures that come meanwhile for as long as it takes, so keep it short.
+
+        Raises:
+            Busy: so many wait that this one would wait long; never if it is to be done `always`.
+        """
         errand = Errand(act)
+        with self._lock:
+            if self.errands >= MOST_ERRANDS and not always:
+                raise Busy(5)
+            self.errands += 1
+        errand.done.add_done_callback(lambda _: self._forget())
         self._put(ERRAND, errand)
         return errand.done
+
+    def _forget(self) -> None:
+        with self._lock:
+            self.errands -= 1
 
     def _put(self, rank: int, what: Job | Errand | None) -> None:
         self.queue.put((rank, next(self._count), what))

@@ -20,12 +20,20 @@ Text = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x0
 
 
 class _Sent(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class AnswerReview(_Sent):
     """A verdict on one answer; an edit says the right answer in words of the questionnaire."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"verdict": {"const": "edit"}, "text": {"type": "string"}}, "required": ["text"]},
+                {"properties": {"verdict": {"enum": ["accept", "reject"]}, "text": {"type": "null"}}},
+            ]
+        }
+    )
     question: Annotated[str, Field(max_length=100)]
     verdict: Verdict
     text: Text | None = None
@@ -42,6 +50,10 @@ class ReviewSent(_Sent):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "anyOf": [
+                {"properties": {"rating": {"type": "integer"}}, "required": ["rating"]},
+                {"properties": {"answers": {"minItems": 1}}, "required": ["answers"]},
+            ],
             "examples": [
                 {
                     "case": "0123456789abcdef",
@@ -54,7 +66,7 @@ class ReviewSent(_Sent):
                         {"question": "q8", "verdict": "reject"},
                     ],
                 }
-            ]
+            ],
         }
     )
     case: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -70,8 +82,6 @@ class ReviewSent(_Sent):
     def _says_anything(self) -> Self:
         if not self.answers and self.rating is None:
             raise ValueError("a review holds a rating or a verdict on an answer")
-        if len({answer.question for answer in self.answers}) < len(self.answers):
-            raise ValueError("a question stands twice")
         return self
 
 
@@ -103,7 +113,7 @@ def keep_review(store: Store, questionnaire: Questionnaire, sent: ReviewSent, au
     created = tell_now().isoformat()
     base: dict[str, Any] = {"case_id": sent.case, "created": created, "author": author, "seconds": sent.seconds}
     rows = [ReviewRow(**base, rating=sent.rating)] if sent.rating is not None else []
-    faults = []
+    faults = ["a question stands twice"] if len({a.question for a in sent.answers}) < len(sent.answers) else []
     for answer in sent.answers:
         row = _settle(case, questionnaire, answer)
         if isinstance(row, str):

@@ -1,9 +1,9 @@
 """What the server tells: records of an interpretation as the API's JSON, and places read from an answer's text."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from residency import NOT_FOR_DIAGNOSIS
 from residency.data.told import boxes_of, outlines_of, read_told
@@ -12,6 +12,25 @@ from residency.types import Answer, AnswerType, Box, Outline, Record
 
 WORDS = ((0.95, "very sure"), (0.8, "sure"), (0.6, "rather sure"), (0.4, "unsure"), (0.0, "guessing"))
 """The least confidence for each word."""
+
+
+EXAMPLE: dict[str, Any] = {
+    "case": "a5374ae36c306b1f",
+    "created": "2026-11-22T08:42:22Z",
+    "image_sha256": "9b77c4bfb39a283e58a6de63e4dbe932ef1670558964ad37241d30bb701413c5",
+    "width": 256,
+    "height": 199,
+    "model": "nano",
+    "questionnaire": "fetal8",
+    "answers": [
+        {
+            "question": "q6", "wording": "Image Quality: ...", "type": "ordinal", "answer": "good image quality",
+            "parts": {}, "text": "good image quality", "confidence": 0.97, "confidence_words": "very sure",
+            "sure": True, "threshold": 0.8, "candidates": {"good image quality": 0.97, "medium image quality": 0.03},
+        }
+    ],
+    "seconds": 0.12,
+}  # fmt: skip
 
 
 class AnswerTold(Record):
@@ -36,6 +55,7 @@ class AnswerTold(Record):
 class Interpretation(Record):
     """A case: one uploaded picture with all the answers about it. `seconds` is the model's share, not the waiting."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
     case: str
     created: datetime
     image_sha256: Annotated[str, Field(description="SHA-256 of the picture's PNG copy that is kept.")]

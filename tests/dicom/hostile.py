@@ -218,8 +218,9 @@ def _syntaxes(rng: np.random.Generator) -> Iterator[Case]:
     yield "deflated-noise", meta + rng.bytes(3000)
     yield "deflated-cut", head[: (start + len(head)) // 2]
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    zeros = bytes(2**20)
-    bomb = b"".join(packer.compress(zeros) for _ in range(700)) + packer.flush()
+    # After a full flush blocks stand alone, so that one may be repeated.
+    megabyte = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    bomb = megabyte * 700 + packer.flush()
     yield "deflated-bomb-700-mb", meta + bomb
 
 

@@ -17,11 +17,12 @@ from PIL import Image
 from residency.dicom.header import Refused
 from residency.errors import MissingExtra
 
+Box = tuple[int, int, int, int]
 Burned = Literal["mask", "refuse", "keep"]
 """What is done about burned-in text: masked, the file refused, or (a risk accepted by name) left in."""
 _TILE, _LAP = 1000, 120
 """Side of a tile and what it shares with the next, in pixels: RapidOCR shrinks what is larger than 2,000."""
-_ROUNDS = 4
+_ROUNDS = 5
 _SURE = 0.5
 """Least likelihood of a line's letters, RapidOCR's own bound."""
 _LARGE = 0.1
@@ -35,7 +36,7 @@ class Text:
     """One line of text in a picture: its letters, and its box (x0, y0, x1, y1) in pixels, margins included."""
 
     letters: str
-    box: tuple[int, int, int, int]
+    box: Box
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,31 @@ class TextReader:
 
     def find(self, frame: np.ndarray) -> list[Text]:
         """Return the lines of text in a picture (rows, columns[, 3]) of 8 bits."""
-        return [
-            text for piece, left, top, scale in _pieces(frame) for text in self._read(piece, left, top, scale, frame)
-        ]
+        # What the whole picture shows is not read again in the tiles.
+        left = frame.copy()
+        texts: list[Text] = []
+        for box, scale in _pieces(frame):
+            new = list(self._read(left, box, scale))
+            _blank([left], new)
+            texts += new
+        return texts
 
-    def _read(self, piece: np.ndarray, left: int, top: int, scale: int, frame: np.ndarray) -> Iterator[Text]:
+    def _read(self, frame: np.ndarray, box: Box, scale: int) -> Iterator[Text]:
+        left, top, right, bottom = box
+        piece = frame[top:bottom, left:right]
+        colour = Image.fromarray(piece[:, :, ::-1] if piece.ndim == 3 else np.repeat(piece[:, :, None], 3, axis=2))
+        if scale > 1:
+            colour = colour.resize((scale * colour.width, scale * colour.height), Image.Resampling.LANCZOS)
         with self._lock:
-            found = self._engine(piece, use_cls=False)
+            found = self._engine(np.asarray(colour), use_cls=False)
         if found.boxes is None:
             return
+        place, (height, width) = np.array([left, top]), frame.shape[:2]
         for corners_42, letters in zip(found.boxes, found.txts, strict=True):
             low, high = np.asarray(corners_42).min(0) / scale, np.asarray(corners_42).max(0) / scale
-            if sum(map(str.isalnum, letters)) <= 2 and high[1] - low[1] > _LARGE * min(frame.shape[:2]):
+            if sum(map(str.isalnum, letters)) <= 2 and high[1] - low[1] > _LARGE * min(height, width):
                 continue
             pad = max(_LEAST_PAD, _PAD * float(high[1] - low[1]))
-            place, (height, width) = np.array([left, top]), frame.shape[:2]
             x0, y0 = (np.floor(low - pad) + place).clip(0).astype(int).tolist()
             x1, y1 = (np.ceil(high + pad) + place).clip(0, (width, height)).astype(int).tolist()
             yield Text(letters, (x0, y0, x1, y1))
@@ -97,43 +108,47 @@ def clear_text(frames: Sequence[np.ndarray], reader: TextReader, burned: Burned 
     stands on a dark ground for a single frame is seen too. This is repeated until nothing is found.
 
     Raises:
-        Refused: `burned-in-text`: there is text and `burned` says to refuse, or some is left after four rounds.
+        Refused: `burned-in-text`: there is text and `burned` says to refuse, or some is left after five rounds.
     """
     clean = [frame.copy() for frame in frames]
     found: list[Text] = []
     for _ in range(_ROUNDS):
-        new = [text for frame in _examined(clean) for text in reader.find(frame)]
+        new: list[Text] = []
+        for place in _examined(len(clean)):
+            texts = reader.find(clean[place] if place is not None else _brightest(clean))
+            if texts and burned == "refuse":
+                raise Refused("burned-in-text", f"{len(texts)} line(s) of text are burned into the picture")
+            _blank(clean, texts)
+            new += texts
         if not new:
             return Cleared(clean, tuple(found))
-        if burned == "refuse":
-            raise Refused("burned-in-text", f"{len(new)} line(s) of text are burned into the picture")
         found += new
-        for text in new:
-            x0, y0, x1, y1 = text.box
-            for frame in clean:
-                frame[y0:y1, x0:x1] = 0
-    if any(reader.find(frame) for frame in _examined(clean)):
-        raise Refused("burned-in-text", f"text is left in the picture after {_ROUNDS} rounds of masking")
-    return Cleared(clean, tuple(found))
+    raise Refused("burned-in-text", f"text is left in the picture after {_ROUNDS} rounds of masking")
 
 
-def _examined(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    if len(frames) == 1:
-        return list(frames)
+def _blank(frames: Sequence[np.ndarray], texts: Sequence[Text]) -> None:
+    for text in texts:
+        x0, y0, x1, y1 = text.box
+        for frame in frames:
+            frame[y0:y1, x0:x1] = 0
+
+
+def _examined(count: int) -> list[int | None]:
+    """Return the places of the frames that are read; None stands for the brightest values of all."""
+    return [0] if count == 1 else [0, count - 1, None]
+
+
+def _brightest(frames: Sequence[np.ndarray]) -> np.ndarray:
     brightest = frames[0].copy()
     for frame in frames[1:]:
         np.maximum(brightest, frame, out=brightest)
-    return [frames[number] for number in (0, len(frames) - 1)] + [brightest]
+    return brightest
 
 
-def _pieces(frame: np.ndarray) -> Iterator[tuple[np.ndarray, int, int, int]]:
-    """Yield what is read: the whole, then tiles at twice the size, each (picture in BGR, left, top, scale)."""
-    colour = frame if frame.ndim == 3 else np.repeat(frame[:, :, None], 3, axis=2)
-    colour = np.ascontiguousarray(colour[:, :, ::-1])
-    yield colour, 0, 0, 1
-    height, width = colour.shape[:2]
+def _pieces(frame: np.ndarray) -> Iterator[tuple[Box, int]]:
+    """Yield what is read and at what size: the whole, then tiles at twice the size."""
+    height, width = frame.shape[:2]
+    yield (0, 0, width, height), 1
     for top in range(0, max(1, height - _LAP), _TILE - _LAP):
         for left in range(0, max(1, width - _LAP), _TILE - _LAP):
-            tile = Image.fromarray(colour[top : top + _TILE, left : left + _TILE])
-            larger = tile.resize((2 * tile.width, 2 * tile.height), Image.Resampling.LANCZOS)
-            yield np.asarray(larger), left, top, 2
+            yield (left, top, min(left + _TILE, width), min(top + _TILE, height)), 2

@@ -84,7 +84,8 @@ def read_folder(files: dict[str, Path], settings: Settings) -> Iterator[tuple[st
         MissingExtra: pydicom, a decoder or RapidOCR is not installed.
     """
     prepare_pydicom()
-    threads = min(_CORES, os.cpu_count() or 1)
+    # A core is left to the process that decodes.
+    threads = max(1, min(_CORES, (os.cpu_count() or 1) - 1))
     reader = None if settings.burned == "keep" else TextReader(threads)
     with ExitStack() as stack:
         apart = stack.enter_context(Apart())

@@ -32,14 +32,18 @@ def test_a_search_reads_no_test_item_and_goes_on_where_it_stopped(bench: Path) -
     for image in moved:
         image.rename(hidden / image.name)
     out = bench / "found"
-    asked = ("prompts", bench / "model", "--data", bench / "data", "--choices", bench / "choices.yaml", "--out", out)
+    long = CHOICES | {"prompts": [*CHOICES["prompts"], "very " * 600 + "{prefix}"], "shots": [0, 2]}  # type: ignore[misc]
+    (bench / "long.yaml").write_text(yaml.safe_dump(long))
+    asked = ("prompts", bench / "model", "--data", bench / "data", "--choices", bench / "long.yaml", "--out", out)
     done = run_residency(*asked)
     for image in moved:
         (hidden / image.name).rename(image)
     assert done.code == 0, done.err
     search = json.loads((out / "prompts.json").read_text())
-    assert len(search["tried"]) == 4 and search["left"] == 0
-    scores = [one["figure"]["value"] for one in search["tried"]]
+    assert len(search["tried"]) == 6 and search["left"] == 0
+    scores = [one["figure"]["value"] for one in search["tried"] if not one["error"]]
+    assert len(scores) == 4 and all("tokens long" in one["error"] for one in search["tried"][4:])
+    assert "cannot be asked" in done.out
     assert scores == sorted(scores, reverse=True)
     assert [best["shots"] for best in search["best"]] == [None, 0, 2]
     groups = {group for name in ("train", "val") for group in getattr(data.require_fold(0), name)}

@@ -80,6 +80,7 @@ def prompt_table(search: Any) -> Table:
         figure, shots = one.figure, one.asked.shots
         ends = "-" if figure.low is None else f"[{figure.low:.2f}, {figure.high:.2f}]"
         score = "-" if figure.value is None else f"{figure.value:.3f}"
+        ends = "cannot be asked" if one.error else ends
         examples = f"{shots.count} as {one.shown}" if shots.count else "none"
         seed = f"{shots.seed}{' reversed' if shots.order == 'reversed' else ''}" if shots.count else ""
         words = (Text(text.replace("\n", "\\n")) for text in (one.asked.system, one.asked.prompt))

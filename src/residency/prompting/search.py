@@ -31,13 +31,15 @@ NOTE = "the best of several scores flatters; how good the model is so asked, onl
 
 
 class Tried(Record):
-    """A way of asking, how well it did on validation, and the seconds that an answer took."""
+    """A way of asking, how well it did on validation, and the seconds that an answer took; or why it cannot be asked
+    so (a prompt that is longer than the model reads)."""
 
     asked: Phrasing
     shown: Literal["", "images", "text"]
     figure: Figure
-    seconds: float
-    file: str
+    seconds: float = 0.0
+    file: str = ""
+    error: str = ""
 
 
 class Best(Record):
@@ -88,17 +90,21 @@ def search_prompts(
     *,
     choices: Path | None = None,
     limit: int | None = None,
+    fold: int | None = None,
 ) -> PromptSearch:
     """Try every way of asking a model, or a run's tuned model, on validation items; go on where it was stopped.
 
-    `limit` takes so many validation images, whole groups. `out/prompts.json` is written after each way.
+    `limit` takes so many validation images, whole groups. `out/prompts.json` is written after each way. `fold` is that
+    of the recipe (a base model's: 0) unless it is named.
 
     Raises:
         UserError: no such model, dataset or file of choices; nothing to validate by; `out` holds another search.
     """
     opened, recipe, mode = _open(name, data)
+    recipe = recipe if fold is None else recipe.model_copy(update={"fold": fold})
     ways = read_choices(opened.family.name, choices).combine()
     dataset, fold = load_dataset(recipe.data), recipe.fold if isinstance(recipe.fold, int) else 0
+    recipe = recipe.model_copy(update={"fold": fold})
     material = gather_material(recipe, dataset, fold, sealed=True)
     asked = _limit_images(material, limit, recipe.evaluate.seed)
     search = PromptSearch(
@@ -122,10 +128,13 @@ def search_prompts(
         for number, way in enumerate(ways, 1):
             say(f"{number} of {len(ways)}: {_name(way)}")
             tried = _try(opened, way.apply(recipe), way, mode, material, asked, out)
-            told = "nothing could be scored" if tried.figure.value is None else f"{tried.figure.value:.3f}"
-            say(f"  {told}")
+            unscored = tried.error or "nothing could be scored"
+            say(f"  {unscored if tried.figure.value is None else f'{tried.figure.value:.3f}'}")
             search = _add(search, tried, len(ways) - number)
             write_json(out / FILE, search.model_dump(mode="json"))
+    if search.tried[0].figure.value is None:
+        faults = [f"{_name(one.asked)}: {one.error or 'nothing could be scored'}" for one in search.tried]
+        raise UserError("no way of asking could be scored:\n  " + "\n  ".join(faults), exit_code=1)
     return search
 
 
@@ -220,13 +229,20 @@ def _try(
     label = Asked(recipe.name if mode == "own" else recipe.model, mode, "val", int(recipe.fold))
     candidates = candidates_of(material.questionnaire, material.train)
     whole = Pass(material.questionnaire, candidates, label, recipe.predict, None, recipe.ask)
-    file = out / "val" / f"{sha256_text(way.model_dump_json())[:12]}.jsonl"
-    write_predictions(file, samples, partial(answer_pass, opened, whole), _name(way), recipe.ask)
-    made = read_lines(file, Prediction)
     pictured = opened.family.several_images and recipe.shots.shown == "images"
+    shown: Literal["", "images", "text"] = "" if not way.shots.count else "images" if pictured else "text"
+    file = out / "val" / f"{sha256_text(way.model_dump_json())[:12]}.jsonl"
+    try:
+        write_predictions(file, samples, partial(answer_pass, opened, whole), _name(way), recipe.ask)
+    except UserError as error:
+        if error.exit_code == 1:  # a full disk is no fault of the words
+            raise
+        nothing = estimate_figure([], [], material.questionnaire)
+        return Tried(asked=way, shown=shown, figure=nothing, error=str(error))
+    made = read_lines(file, Prediction)
     return Tried(
         asked=way,
-        shown="" if not way.shots.count else "images" if pictured else "text",
+        shown=shown,
         figure=estimate_figure(asked, made, material.questionnaire, recipe.evaluate.draws, recipe.evaluate.seed),
         seconds=round(float(np.mean([one.seconds for one in made])), 5),
         file=str(file.relative_to(out)),

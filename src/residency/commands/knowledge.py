@@ -8,7 +8,7 @@ from rich.table import Column, Table
 
 from residency.commands.app import Json, Seed, app
 from residency.errors import UserError
-from residency.tell import out_console, tell
+from residency.tell import out_console, say, tell
 from residency.types import SplitName
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from residency.knowledge.trials import Known
 
 Form = Literal["report", "each"]
+With = Annotated[
+    str | None,
+    typer.Option("--with", help="Free text: a language model's folder, or http://HOST:PORT/v1#MODEL."),
+]
+Remote = Annotated[bool, typer.Option("--remote", help="Allow a server beyond this machine's network.")]
 
 
 @app.command()
@@ -29,20 +34,32 @@ def probe(
     answers: Annotated[int, typer.Option(min=1, help="How many answers to draw to each question.")] = 10,
     temperature: Annotated[float, typer.Option(min=0.0, help="How freely they are drawn.")] = 0.4,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 96,
+    judge: With = None,
+    remote: Remote = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Ask an un-tuned model each question ten times, and judge what it can know (KnowAda)."""
+    from residency.judges.named import open_speaker
     from residency.knowledge.probe import probe_sheet
+    from residency.knowledge.probe_text import probe_text
 
-    found = probe_sheet(
-        model, data, out, split=split, fold=fold, prompt=prompt, count=answers, temperature=temperature, seed=seed,
-        max_new_tokens=max_new_tokens,
-    )  # fmt: skip
+    if judge:
+        found = probe_text(
+            model, data, out, open_speaker(judge, remote=remote), split=split, fold=fold, prompt=prompt, count=answers,
+            temperature=temperature, seed=seed, max_new_tokens=max_new_tokens, say=say,
+        )  # fmt: skip
+    else:
+        found = probe_sheet(
+            model, data, out, split=split, fold=fold, prompt=prompt, count=answers, temperature=temperature, seed=seed,
+            max_new_tokens=max_new_tokens,
+        )  # fmt: skip
     if as_json:
         tell(found, True)
         return
     out_console.print(_known_table(found.questions))
+    if found.texts:
+        out_console.print(", ".join(f"{name}: {count}" for name, count in found.texts.items()), markup=False)
     out_console.print(f"probe: {out / 'probe.jsonl'}", markup=False)
     out_console.print(f"next: residency adapt-captions {data} --probe {out} --out DATASET2", markup=False)
 
@@ -58,24 +75,33 @@ def adapt_captions(
     form: Annotated[Form, typer.Option(help="All answers in one report, or each question singly.")] = "report",
     random_control: Annotated[bool, typer.Option("--random-control", help="As many claims, drawn at random.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Cut nothing: the targets to compare with.")] = False,
+    judge: With = None,
+    remote: Remote = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Cut from training answers what the probed model cannot know (KnowAda); a new dataset that lists every cut."""
+    from residency.judges.named import open_speaker
     from residency.knowledge.adapt import adapt_sheet
+    from residency.knowledge.adapt_text import adapt_text
 
     if random_control and full:
         raise UserError("--random-control and --full exclude each other", do="leave one out")
     what: What = "random" if random_control else "nothing" if full else "unknown"
-    made = adapt_sheet(data, probe, out, threshold=threshold, what=what, form=form, seed=seed)
+    if judge:
+        speaker = open_speaker(judge, remote=remote)
+        made = adapt_text(data, probe, out, speaker, threshold=threshold, what=what, seed=seed, say=say)
+    else:
+        made = adapt_sheet(data, probe, out, threshold=threshold, what=what, form=form, seed=seed)
     if as_json:
         tell(made, True)
         return
     out_console.print(_known_table(made.questions))
     gone = made.claims_before - made.claims_after
+    failed = f"; {len(made.not_shortened)} could not be shortened and stayed" if made.not_shortened else ""
     out_console.print(
         f"cut ({made.what}): {gone} of {made.claims_before} claims; words {made.words_before} -> {made.words_after}; "
-        f"{made.emptied} of {made.texts} texts had nothing left\ncuts: {out / 'cuts.jsonl'}\n"
+        f"{made.emptied} of {made.texts} texts had nothing left{failed}\ncuts: {out / 'cuts.jsonl'}\n"
         f"next: residency train RECIPE data={out}",
         markup=False,
     )

@@ -31,8 +31,7 @@ class Local:
 
         if words.image is not None:
             raise UserError(f"{self.name} reads words alone", found="an image", do="name a model that sees")
-        told = [{"role": "system", "content": words.system}, {"role": "user", "content": words.asked}]
-        text = self.tokenizer.apply_chat_template(told, add_generation_prompt=True, tokenize=False)
+        text = self.tokenizer.apply_chat_template(words.turns(), add_generation_prompt=True, tokenize=False)
         ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(self.model.device)
         if ids.shape[1] + max_tokens > self.longest:
             return None

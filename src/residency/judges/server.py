@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -34,11 +35,19 @@ _WORDS: dict[str, Label] = {
 
 @dataclass(frozen=True)
 class Words:
-    """What is said to a language model: its task, what it is about, and an image where it can see one."""
+    """What is said to a language model: its task, what it is about, an image where it can see one, and what was said
+    before: examples of the task with their answers."""
 
     system: str
     asked: str
     image: Path | None = None
+    examples: tuple[tuple[str, str], ...] = ()
+
+    def turns(self) -> list[dict[str, Any]]:
+        """Return the turns of the talk, as chat templates and servers take them; the image stands aside."""
+        before = [turn for asked, told in self.examples for turn in (("user", asked), ("assistant", told))]
+        told = (("system", self.system), *before, ("user", self.asked))
+        return [{"role": role, "content": content} for role, content in told]
 
 
 class Speaker(Protocol):
@@ -85,10 +94,10 @@ class Server:
             return list(pool.map(lambda words: self._say(words, max_tokens), asked))
 
     def _say(self, words: Words, max_tokens: int) -> str | None:
-        content: Any = words.asked
+        told = words.turns()
         if words.image is not None:
-            content = [{"type": "text", "text": words.asked}, {"type": "image_url", "image_url": _embed(words.image)}]
-        told = [{"role": "system", "content": words.system}, {"role": "user", "content": content}]
+            picture = {"type": "image_url", "image_url": _embed(words.image)}
+            told[-1]["content"] = [{"type": "text", "text": words.asked}, picture]
         body = {"model": self.model, "messages": told, "temperature": 0, "max_tokens": max_tokens}
         for _ in range(TRIES):
             try:
@@ -100,6 +109,8 @@ class Server:
 
 def open_server(address: str, *, remote: bool = False) -> Server:
     """Return the server at `URL` or `URL#MODEL`; without a model the first that it offers is asked.
+
+    A server that lists none (`transformers serve FOLDER`) is asked for the one that is named.
 
     Raises:
         UserError: its host is not ours and `remote` is not set, it does not answer, or it lacks the model.
@@ -114,11 +125,15 @@ def open_server(address: str, *, remote: bool = False) -> Server:
         )
     try:
         offered = [str(one["id"]) for one in _request(f"{url}/models")["data"]]
+    except HTTPError:  # it answers, but lists nothing
+        offered = []
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = getattr(error, "reason", None) or error
         raise UserError(f"{url} does not answer as an OpenAI-compatible server", found=found) from None
-    if not offered or (model and model not in offered):
-        raise UserError(f"{url} has no such model", found=model or "none", allowed=offered or "none")
+    if offered and model and model not in offered:
+        raise UserError(f"{url} has no such model", found=model, allowed=offered)
+    if not offered and not model:
+        raise UserError(f"{url} lists no model", do=f"name the one that it runs: {url}#MODEL")
     return Server(url, model or offered[0])
 
 

@@ -50,6 +50,7 @@ class Adapted(Record):
     """knowledge.json: where the dataset came from, what was cut, and what the model was judged unable to know.
 
     Claims and words are those of the probed split's answers, before and after; `emptied` texts had nothing left.
+    `not_shortened`, of free text: samples whose text stayed its own because the rewriter failed.
     """
 
     parent: str
@@ -68,6 +69,8 @@ class Adapted(Record):
     words_after: int
     cut_by_question: dict[str, int]
     questions: tuple[Known, ...]
+    rewriter: str = "rules"
+    not_shortened: tuple[str, ...] = ()
 
 
 def adapt_sheet(

@@ -4,7 +4,7 @@ The first half of KnowAda (arXiv 2411.09018): what a model answers wrongly again
 answers to all questions about an image share one encoding of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -13,15 +13,15 @@ import torch
 from residency.config import Recipe
 from residency.data.dataset import Dataset, hash_dataset, load_dataset
 from residency.errors import UserError
-from residency.files import read_json, read_lines, write_json
+from residency.files import read_json, write_json
 from residency.folder import holding
+from residency.knowledge.stream import stream_lines
 from residency.knowledge.trials import THRESHOLD, Asked, Probe, Trial, tabulate_trials
 from residency.knowledge.verdict import judge_answers, list_claims
 from residency.material import require_ready, select_samples
 from residency.models.registry import Opened, open_model, open_run
 from residency.models.sampling import Sampling
 from residency.predict import slice_images
-from residency.progress import track
 from residency.types import Questionnaire, Sample, SplitName
 
 Judge = Callable[[Sample, Sequence[str]], Trial]
@@ -69,44 +69,47 @@ def probe_sheet(
     return run_probe(opened, samples, asked, judge, out)
 
 
-def run_probe(opened: Opened, samples: Sequence[Sample], asked: Asked, judge: Judge, out: Path) -> Probe:
+def run_probe(
+    opened: Opened,
+    samples: Sequence[Sample],
+    asked: Asked,
+    judge: Judge,
+    out: Path,
+    texts: dict[str, int] | None = None,
+) -> Probe:
     """Ask, judge, and write probe.jsonl and probe.json into a folder; a stopped probe goes on where it was.
 
     Raises:
         UserError: the folder holds another probe.
     """
     with holding(out):
-        begun, part, whole = out / "asked.json", out / "probe.jsonl.part", out / "probe.jsonl"
-        if begun.is_file() and read_json(begun, Asked) != asked:
-            what = f"{out} holds another probe (model, data or settings differ)"
-            raise UserError(what, found=str(begun), do="choose another --out, or remove the folder")
-        write_json(begun, asked.model_dump(mode="json"))
-        if not whole.is_file():
-            stream_trials(part, samples, lambda waiting: _try(opened, waiting, asked, judge))
-            part.replace(whole)
-        trials = read_lines(whole, Trial)
+        begin_probe(out, asked)
+        trials = stream_lines(
+            out / "probe.jsonl", Trial, samples, lambda waiting: _try(opened, waiting, asked, judge), "probing"
+        )
         probe = Probe(
             asked=asked,
             threshold=THRESHOLD,
             images=len({trial.image for trial in trials}),
             groups=len({trial.group for trial in trials}),
             questions=tabulate_trials(trials),
+            texts=texts or {},
         )
         write_json(out / "probe.json", probe.model_dump(mode="json"))
     return probe
 
 
-def stream_trials(part: Path, samples: Sequence[Sample], make: Callable[[list[Sample]], Iterable[Trial]]) -> None:
-    """Append a trial for each sample that has none yet; a line that was cut off is dropped."""
-    done: set[str] = set()
-    if part.is_file():
-        kept = part.read_bytes().rpartition(b"\n")[0]
-        part.write_bytes(kept + b"\n" if kept else b"")
-        done = {trial.id for trial in read_lines(part, Trial)}
-    waiting = [sample for sample in samples if sample.id not in done]
-    with part.open("ab", buffering=0) as file:
-        for trial in track(make(waiting), "probing", total=len(waiting)):
-            file.write(trial.line().encode() + b"\n")
+def begin_probe(out: Path, asked: Asked) -> None:
+    """Note in the folder what is asked of whom.
+
+    Raises:
+        UserError: it holds another probe.
+    """
+    begun = out / "asked.json"
+    if begun.is_file() and read_json(begun, Asked) != asked:
+        what = f"{out} holds another probe (model, data or settings differ)"
+        raise UserError(what, found=str(begun), do="choose another --out, or remove the folder")
+    write_json(begun, asked.model_dump(mode="json"))
 
 
 def _try(opened: Opened, samples: Sequence[Sample], asked: Asked, judge: Judge) -> Iterator[Trial]:

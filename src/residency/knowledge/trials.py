@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from residency.errors import UserError
 from residency.files import read_json, read_lines
 from residency.knowledge.verdict import VERDICTS, Verdict
@@ -65,13 +67,17 @@ class Known(Record):
 
 
 class Probe(Record):
-    """probe.json: what was asked, and what the model was judged unable to know, by question, at `threshold`."""
+    """probe.json: what was asked, and what the model was judged unable to know, by question, at `threshold`.
+
+    `texts`, of free text: how many there were, without a question, questions, and claims that got none.
+    """
 
     asked: Asked
     threshold: float
     images: int
     groups: int
     questions: tuple[Known, ...]
+    texts: dict[str, int] = Field(default_factory=dict)
 
 
 def is_unknown(verdicts: Sequence[Verdict | None], threshold: float = THRESHOLD) -> bool | None:

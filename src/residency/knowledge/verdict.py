@@ -67,7 +67,7 @@ def _judge_claim(spec: AnswerSpec, true: Claim, said: Sequence[Claim]) -> Verdic
     values = [claim.value for claim in said]
     if true.value in values:
         return "correct"
-    if spec.type == "ordinal" and values:
+    if spec.type == "ordinal" and values and len(spec.names) > 2:  # of two, the other one is the opposite
         rank = {name: place for place, name in enumerate(spec.names)}
         return "minor" if abs(rank[str(values[0])] - rank[str(true.value)]) == 1 else "wrong"
     if isinstance(true.value, Quantity):

@@ -1,0 +1,191 @@
+"""Train on what a model can know, on everything, and on as much cut at random; judge the reports; write one table.
+
+python benchmarks/knowada.py OUT [--bench phantom|lung] [--patients 120] [--thresholds 0.2 0.5 0.8 1.0] [--seed 0]
+
+Every step is a command of Residency, so a stopped benchmark goes on where it was. `phantom`: simulated studies of a
+hospital that nano never saw, eight questions. `lung`: ../shared/data/lung_ultrasound, a sheet made of its manifest
+(docs/knowledge.md), with a nano that was first aligned on its training reports.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from residency.evaluate.bootstrap import draw_sums, interval, sum_groups
+from residency.evaluate.claims.claim import Judged
+from residency.files import read_lines, write_json, write_text
+from residency.folder import is_trained
+from residency.recipe import load_recipe
+from residency.train import train_run
+from residency.types import Prediction
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data" / "lung_ultrasound"
+CONTROL = 0.8
+"""The threshold whose cuts the random control matches, and whose differences are tested."""
+METRICS = ("descriptiveness precision", "descriptiveness recall", "contradiction precision", "contradiction recall")
+TUNE = {"lora": None, "train": ["projector", "language"]}
+TRAIN = {"batch_size": 32, "questions_per_image": 4, "learning_rate": 5e-4}
+RATIOS = "0.62,0.03,0.35"
+"""A small validation split, for it is answered after every epoch; the more patients are examined."""
+DRAWS, SEED = 10_000, 0
+
+
+def call(*words: object) -> None:
+    """Run a command of Residency; end with it if it fails."""
+    print("$ residency", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "residency", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+def make_data(out: Path, bench: str, patients: int, seed: int) -> None:
+    """Make OUT/data, a dataset of a sheet's answers."""
+    if (out / "data").is_dir():
+        return
+    if bench == "phantom":
+        call("phantom", out / "studies", "--patients", patients, "--site", "harbour", "--seed", seed + 60)
+        sheet, images, questionnaire, group = "answers.xlsx", out / "studies" / "images", "fetal8", "column:Patient"
+        folder = out / "studies"
+    else:
+        from lung_sheet import write_sheet
+
+        write_sheet(SHARED, out / "sheet")
+        folder, images, group = out / "sheet", SHARED, "column:Patient"
+        sheet, questionnaire = "answers.csv", str(out / "sheet" / "questionnaire.yaml")
+    call("ingest", "--sheet", folder / sheet, "--images", images, "--questionnaire", questionnaire,
+         "--group-by", group, "--out", out / "data", "--seed", seed, "--ratios", RATIOS)  # fmt: skip
+
+
+def train(out: Path, name: str, data: Path, epochs: int, seed: int) -> Path:
+    """Train nano on a dataset's reports, answer the test split, judge the claims; return the run."""
+    recipe = {"name": name, "data": str(data), "out": str(out / "runs"), "model": "nano", "tune": TUNE}
+    recipe |= {"train": TRAIN | {"epochs": epochs, "seed": seed}, "predict": {"max_new_tokens": 256}}
+    write_text(out / f"{name}.yaml", yaml.safe_dump(recipe))
+    run = out / "runs" / name
+    if not (run / "scores" / "claims.json").is_file():
+        fit(out / f"{name}.yaml", run)
+        call("predict", run, "--as", "own")
+        call("judge", run)
+    return run
+
+
+def fit(recipe: Path, run: Path) -> None:
+    """Train as `residency train` does, without its other ways of answering."""
+    print("# train", recipe, flush=True)
+    asked = load_recipe(recipe)
+    if not is_trained(run):
+        train_run(asked, run, 0, print)
+
+
+def shares_of(run: Path) -> dict[str, dict[str, tuple[str, float]]]:
+    """Return each metric's value of each image, with its group (NaN: nothing to judge)."""
+    by_image: dict[str, list[Judged]] = {}
+    for one in read_lines(run / "scores" / "claims.jsonl", Judged):
+        if one.of == "own":
+            by_image.setdefault(one.image, []).append(one)
+    found: dict[str, dict[str, tuple[str, float]]] = {metric: {} for metric in METRICS}
+    for image, judged in by_image.items():
+        for metric in METRICS:
+            turned, label = metric.endswith("recall"), "entailed" if "descr" in metric else "contradicted"
+            labels = [one.label for one in judged if one.from_reference == turned]
+            found[metric][image] = judged[0].group, labels.count(label) / len(labels) if labels else float("nan")
+    return found
+
+
+def relative_change(run: Path, other: Path, metric: str) -> tuple[float, float, float]:
+    """Return by what share a metric's mean differs from another run's, with its paired 95% interval by group."""
+    own, theirs = shares_of(run)[metric], shares_of(other)[metric]
+    rows = [
+        (group, share, theirs[image][1])
+        for image, (group, share) in own.items()
+        if share == share and theirs[image][1] == theirs[image][1]
+    ]
+    sums_GD = sum_groups(np.array([row[1:] for row in rows]), [row[0] for row in rows])
+    drawn_RD = draw_sums(sums_GD, DRAWS, SEED)
+    low, high = interval(drawn_RD[:, 0] / drawn_RD[:, 1] - 1, len(sums_GD))
+    value = sums_GD[:, 0].sum() / sums_GD[:, 1].sum() - 1
+    return value, low or float("nan"), high or float("nan")
+
+
+def describe(name: str, data: Path, run: Path) -> dict[str, object]:
+    """Return a row: how much was cut, claims and words an answer, the four scores with their intervals."""
+    facts = json.loads((data / "knowledge.json").read_text())
+    table = next(t for t in json.loads((run / "scores" / "claims.json").read_text())["tables"] if t["of"] == "own")
+    said = read_lines(run / "predictions" / "test.own.jsonl", Prediction)
+    scores = {score["metric"]: (score["value"], score["low"], score["high"]) for score in table["scores"]}
+    return {
+        "target": name,
+        "cut": 1 - facts["claims_after"] / facts["claims_before"],
+        "claims": table["said"] / table["images"],
+        "words": float(np.mean([len(one.prediction.split()) for one in said])),
+        "images": table["images"],
+        "groups": table["groups"],
+        **scores,
+    }
+
+
+def show(rows: list[dict[str, object]], changes: dict[str, dict[str, tuple[float, float, float]]]) -> str:
+    """Return the tables as Markdown."""
+    heads = ["target", "cut", "claims", "words", *METRICS]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = [f"{v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for v in (row[metric] for metric in METRICS)]  # type: ignore[index]
+        lines.append(f"| {row['target']} | {row['cut']:.0%} | {row['claims']:.1f} | {row['words']:.1f} | "
+                     + " | ".join(cells) + " |")  # fmt: skip
+    lines += ["", "| relative change | " + " | ".join(METRICS) + " |", "|" + "---|" * (len(METRICS) + 1)]
+    for name, change in changes.items():
+        cells = [f"{v:+.1%} [{low:+.1%}, {high:+.1%}]" for v, low, high in (change[metric] for metric in METRICS)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Make data, probe, adapt, train, judge, and write table.md and table.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--bench", choices=("phantom", "lung"), default="phantom")
+    parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.2, 0.5, 0.8, 1.0])
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    out, seed = asked.out, asked.seed
+    out.mkdir(parents=True, exist_ok=True)
+    make_data(out, asked.bench, asked.patients, seed)
+    probed = "nano"
+    if asked.bench == "lung":  # nano never saw a lung: its language side is aligned on the training answers first
+        probed = str(align(out, seed))
+    if not (out / "probe" / "probe.json").is_file():
+        call("probe", probed, "--data", out / "data", "--out", out / "probe", "--seed", seed, "--max-new-tokens", 64)
+    wanted = {"full": ["--full"], f"random {CONTROL}": ["--random-control", "--threshold", CONTROL]}
+    wanted |= {f"known {t}": ["--threshold", t] for t in sorted({*asked.thresholds, CONTROL}, reverse=True)}
+    rows, runs = [], {}
+    for name, words in wanted.items():
+        data = out / f"data-{name.replace(' ', '-')}"
+        if not data.is_dir():
+            call("adapt-captions", out / "data", "--probe", out / "probe", "--out", data, "--seed", seed, *words)
+        runs[name] = train(out, name.replace(" ", "-"), data, asked.epochs, seed)
+        rows.append(describe(name, data, runs[name]))
+        pairs = {f"{name} against {other}": (runs[name], runs[other]) for name in runs for other in ("full",
+                 f"random {CONTROL}") if name.startswith("known") and other in runs}  # fmt: skip
+        changes = {pair: {m: relative_change(*both, m) for m in METRICS} for pair, both in pairs.items()}
+        write_text(out / "table.md", show(rows, changes))
+        write_json(out / "table.json", {"rows": rows, "changes": changes})
+    print((out / "table.md").read_text())
+
+
+def align(out: Path, seed: int) -> Path:
+    """Train nano's projector and language on half of the training answers' questions, briefly; return the run."""
+    recipe = {"name": "aligned", "data": str(out / "data"), "out": str(out / "runs"), "model": "nano", "tune": TUNE}
+    recipe |= {"train": TRAIN | {"epochs": 2, "seed": seed}}
+    write_text(out / "aligned.yaml", yaml.safe_dump(recipe))
+    fit(out / "aligned.yaml", out / "runs" / "aligned")
+    return out / "runs" / "aligned"
+
+
+if __name__ == "__main__":
+    main()

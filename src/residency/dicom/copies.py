@@ -41,11 +41,10 @@ def tell_copy(reading: Reading, burned: Burned) -> bytes:
     if not of_ultrasound:
         header.ConversionType = "WSD"
         header.Modality = header.get("Modality") or "OT"
-        header.Laterality = header.get("Laterality")
     describe_pixels(header, frames, clip)
     header.ImageType = ["DERIVED", "SECONDARY"]
     header.BurnedInAnnotation = "YES" if burned == "keep" else "NO"
-    for keyword in ("PatientSex", "InstanceNumber", "SeriesNumber", "PatientOrientation", "Manufacturer"):
+    for keyword in ("PatientSex", "InstanceNumber", "SeriesNumber", "PatientOrientation", "Laterality", "Manufacturer"):
         if keyword not in header:
             setattr(header, keyword, None)
     return write_file(header)

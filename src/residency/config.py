@@ -167,7 +167,9 @@ class Tiles(Section):
     grid: bool = True
     """false: no tiles, only the whole and the crops of `zoom`."""
     zoom: Annotated[int, Field(ge=0)] = 0
-    """At most so many crops around what the model tells of the whole picture when it is asked `<OD>`."""
+    """At most so many crops around what the model tells of the whole picture when it is asked `find`."""
+    find: str = "<OD>"
+    """PaliGemma wants names: `detect femur ; cyst`."""
     rules: dict[str, Annotated[str, Field(pattern=r"^(whole|surest|union|any:.+)$")]] = {}
     """By question id: whole (the default), surest (the surest view's), union (of sets), any:ANSWER (if a view says)."""
     least: Share = 0.0

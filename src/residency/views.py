@@ -21,8 +21,6 @@ from residency.models.family import Images, Loaded, read_images
 from residency.models.registry import Opened
 from residency.types import Answer, Box, Question, Sample
 
-DETECT = "<OD>"
-"""What a model is asked for regions worth a closer look (Florence-2's task)."""
 SURE = 1e-6
 """The least confidence whose logarithm is taken."""
 
@@ -92,7 +90,9 @@ def _answer_views(
     whole = Region(0, 0, *picture.size)
     regions = cut_tiles(*picture.size, side, tiles.overlap) if tiles.grid else []
     if tiles.zoom:
-        regions += crop_around(_propose(opened, picture, asked[0], settings), picture.size, side, tiles.zoom)
+        regions += crop_around(
+            _propose(opened, picture, asked[0], tiles.find, settings), picture.size, side, tiles.zoom
+        )
     views: dict[int, list[View]] = {row: [] for row in range(len(asked))}
     regions = [whole, *dict.fromkeys(regions)]
     for first in range(0, len(regions), settings.batch_images):
@@ -176,9 +176,9 @@ def _merge_sets(views: Sequence[View], question: Question | None) -> dict[str, A
     return {"prediction": text, "parsed": tuple(members)} if question and members else {}
 
 
-def _propose(opened: Opened, picture: Image.Image, sample: Sample, settings: Predict) -> list[Box]:
+def _propose(opened: Opened, picture: Image.Image, sample: Sample, find: str, settings: Predict) -> list[Box]:
     """Return what the model finds when it is asked for objects, the surest first."""
-    bare = {"prefix": DETECT, "question": None, "context": None, "shots": ()}
+    bare = {"prefix": find, "question": None, "context": None, "shots": ()}
     asked = sample.model_copy(update=bare)
     (said,) = answer_each(opened, [asked], [None], [None], settings, {sample.image: picture})
     found = _boxes_of(View(Region(0, 0, *picture.size), said, whole=True))

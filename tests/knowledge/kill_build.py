@@ -12,7 +12,7 @@ import numpy as np
 from residency.knowledge.index import IndexCard, case_entries, write_index
 from residency.types import Sample
 
-COUNT, KILLS = 4000, 6
+COUNT, KILLS = 2000, 5
 
 
 def build(out: Path) -> None:

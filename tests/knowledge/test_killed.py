@@ -20,8 +20,6 @@ def test_a_killed_build_leaves_a_whole_index_or_none(tmp_path: Path) -> None:
     assert len(left) == KILLS
     assert all(names in ([], ["index.json", "lance"]) for names in left), left
     assert [] in left
-    begun = [path for path in tmp_path.iterdir() if path.name.startswith(".index")]
-    assert begun  # the last was killed while it wrote, or it is whole
     build(tmp_path / "index")
     assert open_index(tmp_path / "index").table.rows == COUNT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "index"]

@@ -1,7 +1,7 @@
 // A case's answers in, cards to accept, edit or reject them out; what a reviewer says is kept in the case's `drafts`.
 import { makeEdit } from "/page/edit.js";
 import { find, make, percent, refill } from "/page/make.js";
-import { say } from "/page/words.js";
+import { say, tellTime } from "/page/words.js";
 
 const VERDICTS = { accept: "accepted", edit: "edited", reject: "rejected" };
 
@@ -13,14 +13,18 @@ export class Cards {
     this.page = page; // { about, mayReview(), changed(), explain(id), compare() }
     this.visit = null;
     this.current = null;
+    this.moved = false; // whether the person has gone to another card
   }
 
+  // Show a picture's answers; the one in hand stays in hand, if it is the same picture.
   show(visit) {
+    const held = visit === this.visit && this.moved ? this.cards.indexOf(this.current) : 0;
+    if (visit !== this.visit) this.moved = false;
     this.visit = visit;
     this.current = null;
     find("answers").replaceChildren();
     for (const answer of visit?.answers ?? []) this.add(answer);
-    this.go(0);
+    this.go(held);
   }
 
   get cards() {
@@ -32,10 +36,14 @@ export class Cards {
     const order = this.page.about.questionnaire.questions.map((question) => question.id);
     const card = make("li", { class: "card", tabindex: "-1", "data-question": answer.question });
     card.addEventListener("focusin", () => this.choose(card));
-    card.addEventListener("click", () => this.choose(card));
+    card.addEventListener("pointerdown", () => {
+      this.moved = true;
+      this.choose(card);
+    });
     const after = this.cards.find((other) => order.indexOf(other.dataset.question) > order.indexOf(answer.question));
     find("answers").insertBefore(card, after ?? null);
     this.fill(card);
+    if (!this.moved) this.go(0);
   }
 
   refresh() {
@@ -95,7 +103,7 @@ export class Cards {
     }
     if (!past) return null;
     const said = past.verdict === "edit" ? `: ${past.text}` : "";
-    const by = say("by", { a: past.author, t: new Date(past.created).toLocaleString(document.documentElement.lang) });
+    const by = say("by", { a: past.author, t: tellTime(past.created) });
     return make("p", { class: "word kept" }, `✓ ${say(VERDICTS[past.verdict])}${said} · ${by}`);
   }
 
@@ -174,6 +182,7 @@ export class Cards {
   step(by) {
     const card = this.cards[Math.max(0, Math.min(this.cards.indexOf(this.current) + by, this.cards.length - 1))];
     if (!card) return;
+    this.moved = true;
     card.focus();
     card.scrollIntoView({ block: "nearest" });
   }

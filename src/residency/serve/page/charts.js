@@ -17,7 +17,7 @@ const chart = (height, words, marks) => draw("svg", { viewBox: `0 0 ${WIDE} ${he
 const two = (value) => (value === null ? "–" : value.toFixed(2));
 
 // One bar of several parts, each {share, name}; classes part0, part1 ... colour them.
-function bar(parts, height = 18) {
+function stack(parts, height = 18) {
   let x = 0;
   const marks = parts.map(({ share, place }) => {
     const mark = draw("rect", { x, y: 0, width: share * WIDE, height, class: `part${place}` });
@@ -45,7 +45,7 @@ function ratings(counts) {
   const marks = Object.entries(counts).flatMap(([stars, count], place) => {
     const height = (60 * count) / most;
     return [
-      draw("rect", { x: 12 + 62 * place, y: 76 - height, width: 46, height: Math.max(height, 1), class: "part0" }),
+      draw("rect", { x: 12 + 62 * place, y: 76 - height, width: 46, height: Math.max(height, 1), class: "bar" }),
       draw("text", { x: 35 + 62 * place, y: 92, "text-anchor": "middle" }, `${stars}★`),
       draw("text", { x: 35 + 62 * place, y: 72 - height, "text-anchor": "middle" }, `${count}`),
     ];
@@ -61,7 +61,7 @@ function tile(key, value, note) {
   return make("div", { class: "tile" }, make("h3", {}, say(key)), make("p", { class: "figure" }, value), note && make("p", { class: "quiet" }, note));
 }
 
-const spread = (pair) => (pair ? [`${pair[0]}`, say("median", { a: pair[0], b: pair[1] })] : ["–", null]);
+const spread = (pair) => (pair ? [`${pair[0]}`, say("median", { b: pair[1] })] : ["–", null]);
 
 function tiles(told) {
   const { rating } = told;
@@ -88,7 +88,7 @@ function verdicts(questions) {
     const all = kinds.reduce((sum, kind) => sum + one[kind], 0);
     if (!all) return null;
     const parts = kinds.map((kind, place) => ({ share: one[kind] / all, place, name: say(`${kind}`) }));
-    return line(one.heading, bar(parts), make("p", { class: "quiet" }, kinds.map((kind) => `${say(kind)} ${one[kind]}`).join(" · ")));
+    return line(one.heading, stack(parts), make("p", { class: "quiet" }, kinds.map((kind) => `${say(kind)} ${one[kind]}`).join(" · ")));
   });
 }
 
@@ -105,7 +105,7 @@ function drift(questions) {
     const names = [...new Set(Object.values(one.drift.weeks).flatMap(Object.keys))];
     const rows = Object.entries(one.drift.weeks).map(([week, shares]) => make("div", { class: "week" },
       make("span", { class: "quiet" }, `${week} (${one.drift.cases[week]})`),
-      bar(Object.entries(shares).map(([name, share]) => ({ share, place: names.indexOf(name) % 8, name })), 14)));
+      stack(Object.entries(shares).map(([name, share]) => ({ share, place: names.indexOf(name) % 8, name })), 14)));
     const told = one.drift.distance === null ? say("driftone") : say("driftline", { d: two(one.drift.distance), p: one.drift.p });
     return line(one.heading, ...rows, legend(names), make("p", { class: "quiet" }, told));
   });

@@ -1,7 +1,7 @@
 // A case's answer in; why it was given (heat map, deletion test) and the similar annotated cases, in their panels, out.
 import { getJson, insist, postJson } from "/page/call.js";
 import { readable } from "/page/cards.js";
-import { find, make, percent, refill } from "/page/make.js";
+import { find, make, precise, refill } from "/page/make.js";
 import { hideHeat, showHeat } from "/page/viewer.js";
 import { say } from "/page/words.js";
 
@@ -33,7 +33,7 @@ function tellWhy(panel, why, name) {
     return;
   }
   showHeat(why.heat);
-  const shares = { a: percent(why.likelihood), b: percent(why.without_marked), c: percent(why.without_random) };
+  const shares = { a: precise(why.likelihood), b: precise(why.without_marked), c: precise(why.without_random) };
   const falls = why.without_marked < why.likelihood;
   refill(panel, title, make("p", {}, say(falls ? "whyline" : "whyrises", shares)),
     why.without_marked >= why.without_random && make("p", { class: "fault" }, say("weak")),
@@ -71,7 +71,7 @@ function tellSimilar(panel, visit, question, about) {
       make("p", { class: "quiet" }, say("likeness", { n: one.likeness.toFixed(2) })),
       make("p", {}, said ? readable(said.text) : say("unanswered"), " ",
         said && make("span", { class: same ? "tag same" : "tag" }, say(same ? "same" : "differs"))),
-      rest.length ? make("details", {}, make("summary", {}, say("others")),
+      rest.length ? make("details", {}, make("summary", {}, say("rest_of_it")),
         make("ul", {}, rest.map((answer) => make("li", {}, make("b", {}, `${heading(about, answer.question)}: `), readable(answer.text))))) : null);
   });
   panel.replaceChildren(make("h2", {}, `${say("similar")} · ${heading(about, question)}`), make("ol", { class: "trio" }, cases));

@@ -17,6 +17,12 @@ export const refill = (element, ...inside) => element.replaceChildren(...kept(in
 
 export const find = (id) => document.getElementById(id);
 
+// Tell a share; what rounds to none or all is told as less or more.
 export function percent(share) {
   return share > 0.995 && share < 1 ? ">99%" : share > 0 && share < 0.01 ? "<1%" : `${Math.round(100 * share)}%`;
+}
+
+// Tell a share that may be tiny, to two digits.
+export function precise(share) {
+  return share >= 0.1 ? percent(share) : share < 1e-5 ? "<0.001%" : `${Number((100 * share).toPrecision(2))}%`;
 }

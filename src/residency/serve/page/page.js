@@ -7,9 +7,12 @@ import { takeKeys } from "/page/keys.js";
 import { find, make } from "/page/make.js";
 import { Queue } from "/page/queue.js";
 import { fit, listen, markPlaces, resetTone, showPicture } from "/page/viewer.js";
-import { chosen, pick, say, speak, KEYS } from "/page/words.js";
+import { chosen, KEYS, pick, say, speak, tellTime } from "/page/words.js";
+
+const DWELL = 500; // ms on an answer before its heat map is asked for, so that passing by costs nothing
 
 const page = {
+  soon: 0,
   about: null, // what GET /v1/model tells
   visit: null, // the picture in hand
   why: null, // the question whose heat map is shown
@@ -33,14 +36,11 @@ const page = {
   },
 
   heard(visit, answer) {
-    if (!page.visit) page.choose(visit);
-    else if (visit === page.visit) page.cards.add(answer);
-    if (visit === page.visit && !page.cards.current) page.cards.go(0);
+    if (visit === page.visit) page.cards.add(answer);
   },
 
   done(visit) {
-    if (!page.visit) page.choose(visit);
-    else if (visit === page.visit) page.choose(visit);
+    if (visit === page.visit) page.choose(visit);
     announce(`${visit.name}: ${page.queue.words(visit)}`);
   },
 
@@ -48,15 +48,14 @@ const page = {
   async see() {
     const visit = page.visit;
     resetTone();
-    if (!visit.case) {
-      showPicture(null);
-      find("facts").textContent = visit.name;
-      return;
-    }
-    const address = await pictureOf(visit.case.case);
-    if (visit !== page.visit) return;
-    showPicture(address, visit.case.width, visit.case.height);
-    find("facts").textContent = tellFacts(visit.case);
+    showPicture(null);
+    find("facts").textContent = visit.name;
+    const before = visit.case;
+    const address = before ? await pictureOf(before.case) : visit.thumbnail;
+    const size = address && (await measure(address));
+    if (visit !== page.visit || before !== visit.case || !size) return;
+    showPicture(address, size.width, size.height);
+    if (before) find("facts").textContent = tellFacts(before);
     page.mark();
   },
 
@@ -68,7 +67,8 @@ const page = {
 
   chosen(question) {
     page.mark();
-    if (page.why && page.why !== question) page.explain(question);
+    clearTimeout(page.soon);
+    if (page.why && page.why !== question) page.soon = setTimeout(() => page.explain(question), DWELL);
     page.refreshSimilar();
   },
 
@@ -168,6 +168,18 @@ function remember(visit, reviews) {
   visit.history = [...(visit.history ?? []), ...reviews];
 }
 
+// Return a picture's size, or null where the browser cannot show it.
+async function measure(address) {
+  const picture = new Image();
+  picture.src = address;
+  try {
+    await picture.decode();
+  } catch {
+    return null;
+  }
+  return { width: picture.naturalWidth, height: picture.naturalHeight };
+}
+
 // The server names the question before each fault: `q6: unmapped: ...; q8: ...`.
 function findFaults(reason, answers) {
   const found = answers.map(({ question }) => [question, reason.split("; ").find((part) => part.startsWith(`${question}: `))]);
@@ -189,7 +201,7 @@ function tellSaved(visit) {
   const whole = (visit?.history ?? []).filter((one) => !one.question);
   if (whole.length) {
     made.push(make("span", { class: "quiet" }, ` ${say("history")}: ` + whole.slice(-4).map((one) =>
-      `${say("rated", { n: one.rating })} (${say("by", { a: one.author, t: new Date(one.created).toLocaleString(document.documentElement.lang) })})`).join("; ")));
+      `${say("rated", { n: one.rating })} (${say("by", { a: one.author, t: tellTime(one.created) })})`).join("; ")));
   }
   return made;
 }
@@ -201,7 +213,7 @@ async function showPast(before = "") {
   for (const one of cases) {
     const shown = make("img", { alt: "" });
     pictureOf(one.case).then((address) => (shown.src = address), () => {});
-    const when = new Date(one.created).toLocaleString(document.documentElement.lang);
+    const when = tellTime(one.created);
     list.append(make("li", {}, make("a", { href: `#case=${one.case}` }, shown, make("span", {}, when), make("span", { class: "quiet" }, one.model))));
   }
   if (!list.children.length) list.append(make("li", { class: "quiet" }, say("nocases")));
@@ -266,7 +278,12 @@ async function download() {
 }
 
 function takeFiles() {
-  const take = (files) => files.length && page.queue.add(files);
+  const take = (files) => {
+    if (!files.length) return;
+    page.queue.add(files);
+    location.hash = "#read";
+    if (!page.visit) page.choose(page.queue.visits[0]);
+  };
   find("file").disabled = false;
   find("file").addEventListener("change", (event) => {
     take([...event.target.files]);

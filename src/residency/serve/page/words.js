@@ -80,11 +80,12 @@ const WORDS = {
     "去掉标记区域后，该回答的似然为 {b}（原为 {a}）；去掉其他同样大小的区域则为 {c}。",
   ],
   whynone: ["No single place of the picture speaks for this answer.", "图像中没有单一区域支持该回答。"],
-  whynote: ["Yellow: where covering costs the answer most.", "黄色：遮挡后对该回答影响最大的区域。"],
+  whynote: ["Yellow: where covering costs the answer most. Likelihood: of these exact words, not weighed against other answers.", "黄色：遮挡后对该回答影响最大的区域。似然指这段原文的概率，未与其他候选比较。"],
   weak: ["The marked place matters no more than others: do not trust this map.", "标记区域并不比其他区域更重要：请勿依赖此热图。"],
   similar: ["Similar annotated cases", "相似的已标注病例"],
   similarload: ["Looking for similar cases …", "正在查找相似病例……"],
   likeness: ["likeness {n}", "相似度 {n}"],
+  rest_of_it: ["Its other answers", "该病例的其他回答"],
   same: ["same answer", "回答相同"],
   differs: ["another answer", "回答不同"],
   unanswered: ["not annotated", "未标注"],
@@ -108,7 +109,7 @@ const WORDS = {
   sumrating: ["Mean rating", "平均评分"],
   summodel: ["Model, seconds a case", "模型每例耗时（秒）"],
   sumreview: ["Review, seconds a case", "审核每例耗时（秒）"],
-  median: ["median {a}, 90% within {b}", "中位数 {a}，90% 不超过 {b}"],
+  median: ["median; 90% within {b}", "中位数；90% 不超过 {b}"],
   interval: ["95% interval {a} to {b}", "95% 区间 {a} 至 {b}"],
   verdicts: ["Accepted, edited, rejected", "接受、修改、拒绝"],
   agreement: ["Agreement between reviewers (kappa, 95% interval)", "审核人之间的一致性（kappa，95% 区间）"],
@@ -146,6 +147,11 @@ export const chosen = () => language;
 export function say(key, values = {}) {
   const text = WORDS[key]?.[language === "zh" ? 1 : 0] ?? key;
   return text.replace(/\{(\w)\}/g, (_, name) => values[name] ?? "");
+}
+
+// Return a time as this language writes it.
+export function tellTime(time) {
+  return new Date(time).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
 }
 
 export function pick(pair) {

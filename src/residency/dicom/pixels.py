@@ -177,11 +177,25 @@ def _windowed(frame: np.ndarray, header: "Dataset") -> np.ndarray:
     from pydicom.pixels import apply_voi_lut
 
     if header.get("VOILUTSequence"):
-        top = 2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
-        return _to_bytes(apply_voi_lut(frame, header, prefer_lut=True), top)
+        table = header.VOILUTSequence[0]
+        return _to_bytes(_looked_up(frame, table), 2 ** int(table.LUTDescriptor[2]) - 1)
     # The window's own ends: what lies far below and far above it.
     low, high = apply_voi_lut(np.array([-_BIG, _BIG]), header)
     return _to_bytes(apply_voi_lut(frame, header) - low, max(float(high - low), 1e-9))
+
+
+def _looked_up(frame: np.ndarray, table: "Dataset") -> np.ndarray:
+    """Look values up in a VOI table (PS3.3 C.11.2.1.1).
+
+    pydicom 3.0 counts an 8-bit table's entries in 8 bits, and wraps around beyond 256.
+    """
+    entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    entries = entries or 2**16
+    data = table["LUTData"].value
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, np.uint8 if bits <= 8 and len(data) <= entries + 1 else np.dtype("<u2"))
+    index = (frame.astype(np.int64) - first).clip(0, entries - 1)
+    return np.atleast_1d(np.asarray(data))[index].astype(np.int64)
 
 
 def _with_groups(header: "Dataset", index: int) -> "Dataset":

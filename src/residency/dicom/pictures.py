@@ -148,7 +148,8 @@ def _records(name: str, reading: Reading) -> Iterator[tuple[SourceImage, tuple[s
             attributes=identity.attributes,
             masked=boxes_of(reading),
         )
-        yield record, tuple(stem if single else f"{stem}#{frame.number}" for stem in stems)
+        # A clip's own name is every frame's: a sheet that gives it alone is told which there are.
+        yield record, (*(stems if single else (f"{stem}#{frame.number}" for stem in stems)), *stems)
 
 
 def _note(decoded: Decoded, name: str, hidden: str, kind: str, what: str) -> None:

@@ -82,6 +82,9 @@ def test_a_run_learns_and_answers_with_examples_of_other_groups(bench: Path) -> 
     (bench / "shown.yaml").write_text(yaml.safe_dump(recipe))
     assert call_residency("train", bench / "shown.yaml") == 0
     assert call_residency("evaluate", bench / "runs" / "shown") == 0
+    assert call_residency("report", bench / "runs" / "shown") == 0
+    page = (bench / "runs" / "shown" / "report.html").read_text()
+    assert "preceded by 2 solved examples of the training split" in page and "You see discs." in page
     assert call_residency("prompts", bench / "runs" / "shown", "--choices", bench / "choices.yaml", "--limit", 2) == 0
     search = json.loads((bench / "runs" / "shown" / "prompts" / "prompts.json").read_text())
     assert (search["mode"], search["images"]) == ("own", 2)

@@ -16,6 +16,7 @@ COMPARED = {
     "textprobe": "the same probe leaning on the answers' text embeddings (LP++, arXiv 2404.02285)",
     "knn": "five nearest neighbours on it",
     "words": "a bag of the prompt's words alone",
+    "detector": "a classic detector trained on the same split",
 }
 PRIMARY = {
     "choice": "balanced accuracy",
@@ -23,6 +24,8 @@ PRIMARY = {
     "ordinal": "mean absolute error in ranks",
     "number": "mean absolute error",
     "text": "token F1",
+    "boxes": "F1 at an intersection over union of 0.5, boxes matched by pycocotools",
+    "outlines": "Dice of the regions in the original's pixels",
 }
 
 
@@ -39,6 +42,13 @@ def tell_methods(examination: Examination, recipe: Recipe | None, claims: ClaimR
     if recipe:
         learned = f" on {trained.images} images of {trained.groups} patients" if trained else ""
         said.append(f"The model {recipe.model} was fine-tuned{learned} (seed {recipe.train.seed}).")
+        if recipe.system:
+            said.append(f"It was told before each question: {recipe.system!r}.")
+        if recipe.shots.count:
+            said.append(
+                f"Each question was preceded by {recipe.shots.count} solved examples of the training split, never of "
+                "the same patient."
+            )
     said.append(f"It was examined on {answers} answers of {groups} patients of the {examination.split} split.")
     kinds = sorted({question.type for question in examination.questions})
     said.append("Primary scores were " + "; ".join(f"{PRIMARY[kind]} ({kind})" for kind in kinds) + ".")

@@ -10,6 +10,7 @@ from residency.types import Answer, Prediction, Question, Questionnaire, Sample
 
 DRAFT = f"Draft by a computer program, not reviewed. {NOT_FOR_DIAGNOSIS}"
 _NAMESPACE = "residency draft"
+NOTHING = "(nothing)"
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Whom and which examination the original DICOM files name, by the attributes' keywords (`PatientID` ...)."""
+
+    attributes: Mapping[str, str]
+
+    KEYWORDS = (
+        "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+        "StudyID", "ReferringPhysicianName",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Case:
-    """One study by one model: what one draft is about. Every draft of the same case has the same `uid`s."""
+    """One study by one model: what one draft is about. Every draft of the same case has the same `uid`s.
+
+    `patient` is a name that tells nothing; `person` is there only where a user brought the original files.
+    """
 
     model: str
     questionnaire: str
     patient: str
     pictures: tuple[Picture, ...]
+    person: Person | None = None
 
     @property
     def name(self) -> str:
@@ -96,7 +113,7 @@ def gather_cases(
             continue
         source = (sources or {}).get(sample.image)
         study = source.study if source else sample.image
-        pictures = found.setdefault((prediction.model, sample.group, study), {})
+        pictures = found.setdefault((clean_words(prediction.model), clean_words(sample.group), study), {})
         finding = _finding(prediction, sample, asked.get(sample.question or ""))
         pictures.setdefault(sample.image, []).append(finding)
     return [
@@ -125,7 +142,7 @@ def _finding(prediction: Prediction, sample: Sample, question: Question | None) 
 def clean_words(text: str) -> str:
     """Return text without control characters, which neither FHIR nor DICOM takes; `(nothing)` where none is left."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(plain.split()) or "(nothing)"
+    return " ".join(plain.split()) or NOTHING
 
 
 def _clean(answer: Answer) -> Answer:

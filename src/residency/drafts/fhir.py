@@ -1,6 +1,7 @@
 """A case in, a FHIR R4 bundle out: a preliminary DiagnosticReport with an Observation for each answer.
 
-A plain dictionary, ready for JSON; it validates as R4 and R4B. Nobody is named: the subject is a hashed name.
+A plain dictionary, ready for JSON; it validates as R4 and R4B. The subject is a hashed name where the case
+has no person.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from html import escape
 from typing import Any
 
 from residency import __version__
-from residency.drafts.case import DRAFT, Case, Finding, Picture, ucum_code
+from residency.drafts.case import DRAFT, NOTHING, Case, Finding, Picture, clean_words, ucum_code
 from residency.types import Answer, Quantity
 
 Resource = dict[str, Any]
@@ -127,7 +128,9 @@ def _device(case: Case) -> Resource:
 
 
 def _patient(case: Case) -> Resource:
-    identifier = {"system": f"{_LOCAL}:group", "value": case.patient}
+    identifier: Resource = {"system": f"{_LOCAL}:group", "value": case.patient}
+    if case.person and (known := clean_words(case.person.attributes.get("PatientID", ""))) != NOTHING:
+        identifier = {"type": {"text": "PatientID of the DICOM files"}, "value": known}
     return {"resourceType": "Patient", "id": case.uuid("patient"), "identifier": [identifier]}
 
 

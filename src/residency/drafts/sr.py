@@ -1,6 +1,6 @@
 """A case in, a DICOM Comprehensive SR out (TID 1500, Measurement Report, PS3.16), and captures of plain pictures.
 
-Made with highdicom. Marked as partial, preliminary and unverified; the observer is a device, and nobody is named.
+Made with highdicom. Marked as partial, preliminary and unverified; the observer is a device.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from PIL import Image
 from residency import __version__
 from residency.dicom.copies import CAPTURE, describe_pixels, write_file
 from residency.dicom.header import prepare_pydicom
-from residency.drafts.case import DRAFT, Case, Finding, Picture, ucum_code
+from residency.drafts.case import DRAFT, Case, Finding, Person, Picture, clean_words, ucum_code
 from residency.errors import MissingExtra
 from residency.types import Answer, Quantity
 
@@ -60,7 +60,7 @@ def tell_sr(case: Case, images: Mapping[str, Image.Image] | None = None) -> dict
         is_complete=False,
         is_final=False,
         is_verified=False,
-        series_description=f"DRAFT by {case.model}: not for diagnosis"[:_MEANING],
+        series_description=_line(f"DRAFT, not for diagnosis, by {case.model}"),
     )
     report.CompletionFlagDescription = DRAFT[:_MEANING]
     report.SoftwareVersions = __version__
@@ -110,7 +110,7 @@ def _group(case: Case, picture: Picture, header: "Dataset") -> Any:
     frames = [picture.source.frame] if picture.source and picture.source.frames > 1 else None
     told = [item for finding in picture.findings for item in _items(finding)]
     group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(case.uid("tracking", picture.image), picture.image[:_MEANING]),
+        tracking_identifier=TrackingIdentifier(case.uid("tracking", picture.image), _line(picture.image)),
         algorithm_id=AlgorithmIdentification(case.model, __version__),
         measurements=[
             Measurement(_concept(id, name), value.value, _unit(value.unit))
@@ -158,15 +158,21 @@ def _concept(id: str, meaning: str) -> Any:
     plain = id.replace(" ", "_")
     fits = len(plain) <= _VALUE and plain.isascii() and "\\" not in plain
     value = plain if fits else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:_VALUE]
-    told = " ".join(meaning.replace("\\", "/").split())
-    return CodedConcept(value, _SCHEME, told if len(told) <= _MEANING else told[: _MEANING - 3] + "...")
+    return CodedConcept(value, _SCHEME, _line(meaning))
+
+
+def _line(text: str) -> str:
+    """Return text that a Long String (VR LO) takes: 64 characters, which some readers count in bytes."""
+    plain = clean_words(text).replace("\\", "/")
+    data = plain.encode()
+    return plain if len(data) <= _MEANING else data[: _MEANING - 3].decode(errors="ignore") + "..."
 
 
 def _unit(unit: str) -> Any:
     from highdicom.sr import CodedConcept
 
     code = ucum_code(unit)
-    return CodedConcept(code, "UCUM", unit) if code else _concept(unit or "1", unit or "no unit")
+    return CodedConcept(code, "UCUM", _line(unit)) if code else _concept(unit or "1", unit or "no unit")
 
 
 def _reference(case: Case, picture: Picture) -> "Dataset":
@@ -208,10 +214,13 @@ def _scheme() -> "Dataset":
 
 
 def _about(header: "Dataset", case: Case, study: str) -> "Dataset":
+    """Write whom and which study the file is about: a hashed name, or the person whose original files are at hand."""
+    person = _line(case.patient)
     header.StudyInstanceUID = study
-    person = case.patient.replace("\\", "/")[:_MEANING]
     header.PatientID, header.PatientName = person, f"{person.replace('^', ' ').replace('=', ' ')[:60]}^"
-    for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
-        setattr(header, keyword, "")
-    header.ReferringPhysicianName = ""
+    for keyword in Person.KEYWORDS:
+        if case.person:
+            setattr(header, keyword, case.person.attributes.get(keyword, ""))
+        elif not keyword.startswith(("PatientI", "PatientN")):
+            setattr(header, keyword, "")
     return header

@@ -10,7 +10,7 @@ from PIL import Image
 from residency.data.dataset import Dataset, load_dataset
 from residency.dicom.folder import list_folder
 from residency.dicom.pictures import RECORDS, SourceImage
-from residency.drafts.case import Case, gather_cases
+from residency.drafts.case import Case, Person, gather_cases
 from residency.drafts.fhir import tell_fhir
 from residency.drafts.sr import tell_sr
 from residency.errors import UserError
@@ -56,11 +56,11 @@ def write_drafts(
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} exists already", do="choose another --out")
     images = _read_sources(dataset)
-    persons: dict[str, str] = {}
+    persons: dict[str, Person] = {}
     if sources:
         images, persons = _identify(images, sources)
     cases = gather_cases(made, dataset.samples, dataset.questionnaire, images)
-    named = [_name(case, persons) for case in cases]
+    named = [replace(case, person=persons.get(case.pictures[0].image)) for case in cases]
     with new_folder(out, replace_old=False) as folder:
         captures = _write(named, dataset, kind, folder, issued or datetime.now(UTC))
         written = sorted(path.name for path in folder.iterdir())
@@ -101,30 +101,28 @@ def _read_sources(dataset: Dataset) -> dict[str, SourceImage]:
     return {f"images/{record.image}": record for record in records}
 
 
-def _identify(images: dict[str, SourceImage], sources: Path) -> tuple[dict[str, SourceImage], dict[str, str]]:
-    """Return the records under the originals' UIDs, found by the hash of the files' bytes, and patients by name."""
-    from residency.dicom.header import read_bytes, read_header
+def _identify(images: dict[str, SourceImage], sources: Path) -> tuple[dict[str, SourceImage], dict[str, Person]]:
+    """Return the records under the originals' UIDs, found by the hash of the files' bytes, and whom each is about.
+
+    Raises:
+        UserError: a file that the dataset was made from is not there, or is damaged.
+    """
+    from residency.dicom.header import guarded, read_bytes, read_header
 
     wanted = {record.sha256 for record in images.values()}
     paths = {sha256_file(path): path for path in list_folder(sources).files.values()}
     if lost := wanted - {*paths}:
-        raise UserError(f"{sources} lacks {len(lost)} of the {len(wanted)} files that the dataset was made from")
-    headers = {digest: read_header(read_bytes(paths[digest])) for digest in wanted}
-    told, persons = {}, {}
-    for image, record in images.items():
-        header = headers[record.sha256]
-        told[image] = replace_uids(record, header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
-        if record.patient and header.get("PatientID"):
-            persons[record.patient] = str(header.PatientID)
-    return told, persons
-
-
-def replace_uids(record: SourceImage, study: str, series: str, instance: str) -> SourceImage:
-    """Return the record under other UIDs."""
-    return record.model_copy(update={"study": str(study), "series": str(series), "instance": str(instance)})
-
-
-def _name(case: Case, persons: dict[str, str]) -> Case:
-    source = case.pictures[0].source
-    own = persons.get(source.patient or "") if source else None
-    return replace(case, patient=own) if own else case
+        raise UserError(
+            f"{sources} lacks {len(lost)} of the {len(wanted)} files that the dataset was made from",
+            do="name the folder that was ingested, or leave --sources out for drafts under hashed names",
+        )
+    uids: dict[str, dict[str, str]] = {}
+    persons: dict[str, Person] = {}
+    for digest in wanted:
+        header = read_header(read_bytes(paths[digest]))
+        with guarded("its identifiers"):
+            told = (("study", "StudyInstanceUID"), ("series", "SeriesInstanceUID"), ("instance", "SOPInstanceUID"))
+            uids[digest] = {key: str(header[keyword].value) for key, keyword in told if header.get(keyword)}
+            persons[digest] = Person({keyword: str(header.get(keyword) or "") for keyword in Person.KEYWORDS})
+    told_images = {image: record.model_copy(update=uids[record.sha256]) for image, record in images.items()}
+    return told_images, {image: persons[record.sha256] for image, record in images.items()}

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from residency.knowledge.freetext import ABSURD
+
 
 class Talker(BaseHTTPRequestHandler):
-    """Words a question to any statement but an `unaskable` one, calls every answer about a disc wrong (about one that
-    is `vague`, perhaps), and shortens reports: not a `broken` one, and one that is to `grow` by words of its own."""
+    """Words a question to any statement but an `unaskable` one; calls every answer about a disc wrong, about one that
+    is `vague` perhaps, and anything about a `gullible` thing right; shortens reports, but not a `broken` one, and to
+    one that is to `grow` it adds words of its own."""
 
     server: "TalkerServer"
 
@@ -58,6 +61,8 @@ def speak(system: str, told: str) -> str | None:
         return "I cannot." if "unaskable" in told else f"Is this seen: {told}?"
     if system.startswith("Compare"):
         true = told.split("True answer: ")[1].splitlines()[0].lower()
+        if ABSURD in told and "gullible" not in true:
+            return "wrong"
         return "perhaps" if "vague" in true else "wrong" if "disc" in true else "Correct."
     report, _, questions = told.removeprefix("Report: ").partition("\nQuestions:\n")
     if "broken" in report:

@@ -31,7 +31,7 @@ TEXTS = (
     "The left side is broken. Large disc.",
     "The right side will grow. Small disc.",
     "Large disc.",
-    "The left side is bright. A vague disc. An unaskable thing.",
+    "The left side is bright. A vague disc. An unaskable thing. A gullible thing.",
     "The right side is bright. Large disc.",
     "The left side is bright. Large disc.",
 )
@@ -63,7 +63,7 @@ def test_what_a_language_model_gets_wrong_is_counted_and_believed_by_nobody(tmp_
         assert not any("image_url" in json.dumps(asked) for asked in server.asked)
         found = json.loads((tmp_path / "probe" / "probe.json").read_text())
         assert found["texts"] == {
-            "texts": 6, "without questions": 0, "questions": 10, "claims without a question": 1,
+            "texts": 6, "without questions": 0, "questions": 11, "claims without a question": 1,
         }  # fmt: skip
         check_trials(tmp_path / "probe", samples)
         server.asked.clear()
@@ -82,7 +82,9 @@ def check_trials(probe: Path, samples: tuple[Sample, ...]) -> None:
         ((_, verdicts),) = trial.verdicts.items()
         given = {verdict for verdict, answer in zip(verdicts, trial.answers, strict=True) if answer.strip(" .")}
         true = trial.reference.lower()
-        assert given == ({None} if "vague" in true else {"wrong" if "disc" in true else "correct"})
+        assert given == (
+            {None} if "vague" in true or "gullible" in true else {"wrong" if "disc" in true else "correct"}
+        )
 
 
 def check_adapted(folder: Path, samples: tuple[Sample, ...], server: TalkerServer) -> None:
@@ -136,6 +138,7 @@ def test_smollm2_on_a_real_server_goes_through_all_three_and_its_failures_are_co
         found = json.loads((tmp_path / "probe" / "probe.json").read_text())
         (known,) = found["questions"]
         assert known["failed"] == judged.count(None)
+        assert known["verdicts"]["correct"] == 0  # such a model's answers are never right; who says so is no judge
         assert sum(known["verdicts"].values()) + known["failed"] == len(judged) == 3 * len(trials)
         done = run_residency("adapt-captions", tmp_path / "data", "--probe", tmp_path / "probe", "--out",
                              tmp_path / "cut", "--random-control", "--threshold", 0, *judge)  # fmt: skip

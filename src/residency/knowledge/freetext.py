@@ -2,8 +2,8 @@
 
 A text is split into claims by rule, so that every question has its answer in the text; a language model words the
 question, judges answers to it, and shortens the text. What it says is checked before it is believed: a question ends
-with its mark, a verdict is one of three words, a shortened text only leaves words out. What fails the check is a
-failure, never a wrong answer, and a text that could not be shortened stays its own.
+with its mark; a verdict is one of three words, and calls an absurd answer wrong; a shortened text only leaves words
+out. What fails the check is a failure, never a wrong answer, and a text that could not be shortened stays its own.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,9 @@ _SHORTENED = (
     ),
     ("Report: Two round masses in the liver.\nQuestions:\n- What is seen? (two round masses in the liver)", "NOTHING"),
 )
+_VERDICTS: dict[str, Verdict] = {verdict: verdict for verdict in VERDICTS}
+ABSURD = "a red bicycle in the street"
+"""An answer that is wrong to any question about a medical image."""
 MOST_CLAIMS, MOST_WORDS, LONGEST = 12, 16, 512
 """Claims of a text that are asked about; tokens of a verdict or, twice, a question; tokens of a shortened text."""
 
@@ -82,13 +85,18 @@ def _read_question(said: str | None) -> str | None:
 
 
 def judge_words(speaker: Speaker, question: str, reference: str, answers: Sequence[str]) -> list[Verdict | None]:
-    """Return a verdict on each answer to one question, equal answers judged once; any other word is a failure."""
+    """Return a verdict on each answer to one question; equal answers are judged once, any other word is a failure.
+
+    An answer that cannot be right is judged with them: a judge that does not call it wrong is believed in nothing
+    about this question.
+    """
     known: dict[str, Verdict | None] = {"": None, _fold(reference): "correct"}
     waiting = list(dict.fromkeys(folded for answer in answers if (folded := _fold(answer)) not in known))
-    told = [f"Question: {question}\nTrue answer: {reference}\nAnswer: {answer}" for answer in waiting]
-    said = speaker.say([Words(_JUDGE, one, examples=_JUDGED) for one in told], MOST_WORDS) if waiting else []
-    words = {verdict: verdict for verdict in VERDICTS}
-    known |= {answer: words.get(one_word(one)) for answer, one in zip(waiting, said, strict=True)}  # type: ignore[call-overload]
+    if waiting:
+        told = [f"Question: {question}\nTrue answer: {reference}\nAnswer: {one}" for one in (*waiting, ABSURD)]
+        said = speaker.say([Words(_JUDGE, one, examples=_JUDGED) for one in told], MOST_WORDS)
+        *verdicts, control = (_VERDICTS.get(one_word(one)) for one in said)
+        known |= dict(zip(waiting, verdicts if control == "wrong" else [None] * len(waiting), strict=True))
     return [known[_fold(answer)] for answer in answers]
 
 

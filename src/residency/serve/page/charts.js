@@ -45,7 +45,7 @@ function ratings(counts) {
   const marks = Object.entries(counts).flatMap(([stars, count], place) => {
     const height = (60 * count) / most;
     return [
-      draw("rect", { x: 12 + 62 * place, y: 76 - height, width: 46, height: Math.max(height, 1), class: "bar" }),
+      draw("rect", { x: 12 + 62 * place, y: 76 - height, width: 46, height: Math.max(height, 1), class: "count" }),
       draw("text", { x: 35 + 62 * place, y: 92, "text-anchor": "middle" }, `${stars}★`),
       draw("text", { x: 35 + 62 * place, y: 72 - height, "text-anchor": "middle" }, `${count}`),
     ];

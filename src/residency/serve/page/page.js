@@ -5,9 +5,11 @@ import { showCharts } from "/page/charts.js";
 import { compare, explain, hideWhy } from "/page/explain.js";
 import { takeKeys } from "/page/keys.js";
 import { find, make } from "/page/make.js";
+import { openCase, showPast } from "/page/past.js";
 import { Queue } from "/page/queue.js";
+import { findFaults, measure, remember, tellFacts, tellSaved } from "/page/told.js";
 import { fit, listen, markPlaces, resetTone, showPicture } from "/page/viewer.js";
-import { chosen, KEYS, pick, say, speak, tellTime } from "/page/words.js";
+import { chosen, KEYS, pick, say, speak } from "/page/words.js";
 
 const DWELL = 500; // ms on an answer before its heat map is asked for, so that passing by costs nothing
 
@@ -158,86 +160,6 @@ function announce(text) {
   find("said").textContent = text;
 }
 
-// Take reviews into a picture's record: the last word on each answer, and on the whole.
-function remember(visit, reviews) {
-  visit.words ??= {};
-  for (const one of reviews) {
-    if (one.question) visit.words[one.question] = one;
-    else visit.rated = one.rating;
-  }
-  visit.history = [...(visit.history ?? []), ...reviews];
-}
-
-// Return a picture's size, or null where the browser cannot show it.
-async function measure(address) {
-  const picture = new Image();
-  picture.src = address;
-  try {
-    await picture.decode();
-  } catch {
-    return null;
-  }
-  return { width: picture.naturalWidth, height: picture.naturalHeight };
-}
-
-// The server names the question before each fault: `q6: unmapped: ...; q8: ...`.
-function findFaults(reason, answers) {
-  const found = answers.map(({ question }) => [question, reason.split("; ").find((part) => part.startsWith(`${question}: `))]);
-  return Object.fromEntries(found.filter(([, fault]) => fault));
-}
-
-function tellFacts(told) {
-  const { origin } = told;
-  const facts = [say("pixels", { w: told.width, h: told.height })];
-  if (told.spacing_mm) facts.push(`${told.spacing_mm[0]} × ${told.spacing_mm[1]} mm`);
-  if (origin?.kind === "dicom") facts.push(say("dicom", { n: origin.removed.length }));
-  if (origin?.masked.length) facts.push(say("masked", { n: origin.masked.length }));
-  if (origin?.frames > 1) facts.push(say("frames", { n: origin.frames }));
-  return [...facts, say("seconds", { n: told.seconds.toFixed(2) })].join(" · ");
-}
-
-function tellSaved(visit) {
-  const made = visit?.note ? [make("strong", {}, visit.note)] : [];
-  const whole = (visit?.history ?? []).filter((one) => !one.question);
-  if (whole.length) {
-    made.push(make("span", { class: "quiet" }, ` ${say("history")}: ` + whole.slice(-4).map((one) =>
-      `${say("rated", { n: one.rating })} (${say("by", { a: one.author, t: tellTime(one.created) })})`).join("; ")));
-  }
-  return made;
-}
-
-async function showPast(before = "") {
-  const { cases } = await getJson(`/v1/cases?limit=24${before && `&before=${encodeURIComponent(before)}`}`);
-  const list = find("past");
-  if (!before) list.replaceChildren();
-  for (const one of cases) {
-    const shown = make("img", { alt: "" });
-    pictureOf(one.case).then((address) => (shown.src = address), () => {});
-    const when = tellTime(one.created);
-    list.append(make("li", {}, make("a", { href: `#case=${one.case}` }, shown, make("span", {}, when), make("span", { class: "quiet" }, one.model))));
-  }
-  if (!list.children.length) list.append(make("li", { class: "quiet" }, say("nocases")));
-  find("older").hidden = cases.length < 24;
-  find("older").onclick = () => showPast(cases.at(-1).created);
-}
-
-async function openCase(id) {
-  let visit = page.queue.visits.find((one) => one.case?.case === id);
-  if (!visit) {
-    const told = await getJson(`/v1/cases/${id}`);
-    visit = { case: told.case, answers: told.case.answers, drafts: {}, name: id, state: "ready", opened: null };
-    visit.row = make("li", {}, (visit.button = make("button", { type: "button", onclick: () => page.choose(visit) })));
-    remember(visit, told.reviews);
-    visit.saved = told.reviews.length > 0;
-    visit.thumbnail = await pictureOf(id);
-    page.queue.visits.push(visit);
-    find("queue").append(visit.row);
-    page.queue.tell(visit);
-  }
-  location.replace("#read");
-  page.choose(visit);
-}
-
 async function route() {
   const [view, id] = location.hash.slice(1).split("=");
   const wanted = { cases: "cases", reviews: "reviews" }[view] ?? "read";
@@ -247,7 +169,7 @@ async function route() {
     else link.removeAttribute("aria-current");
   }
   try {
-    if (view === "case" && /^[0-9a-f]{16}$/.test(id)) await openCase(id);
+    if (view === "case" && /^[0-9a-f]{16}$/.test(id)) await openCase(page, id);
     if (wanted === "cases") await showPast();
     if (wanted === "reviews") await showCharts();
     if (wanted === "read") fit();

@@ -1,0 +1,210 @@
+"""The installed server's page in a real browser: from dropped pictures to a corrected sheet that ingest takes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from residency.data.dataset import load_dataset
+from tests.made_run import make_dataset
+from tests.run_command import run_residency
+from tests.serve.browser import LACKING, Browser, browsing
+from tests.serve.server import Server, draw_study, serving
+
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"not here: {', '.join(LACKING)} (apt-get, pip install)")
+CONTROL, ENTER = "\ue009", "\ue007"
+EDITED = "low image quality (shadowing)"
+SMALL = """
+const fields = "input:not([type=checkbox], [type=radio], [type=file])";
+const rows = `button, select, summary, nav a, .check, .drop, #stars label, ${fields}`;
+return [...document.querySelectorAll(rows)]
+  .filter((one) => one.checkVisibility())
+  .map((one) => [one.outerHTML.slice(0, 90), one.getBoundingClientRect()])
+  .filter(([_, box]) => Math.min(box.height, box.width) < 43.5)
+  .map(([html, box]) => `${html} ${box.width} x ${box.height}`)
+"""
+"""What can be touched and is smaller than 44 px either way."""
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """nano with a small annotated dataset; one picture may wait, so that a second is sent away once (429)."""
+    folder = tmp_path_factory.mktemp("clinic")
+    make_dataset(folder / "dataset", np.random.default_rng(0), groups=15, folds=1)
+    with serving(folder, "--data", folder / "dataset", "--places", 1, "--most-mb", 1, "--threads", 1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(clinic: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(clinic.address, tmp_path_factory.mktemp("downloads")) as browser:
+        yield browser
+
+
+def say_verdicts(page: Browser) -> dict[str, str]:
+    """Return what is marked on each card."""
+    return {card.get_attribute("data-question"): card.get_attribute("data-verdict") for card in page.all(".card")}
+
+
+def correct(page: Browser) -> None:
+    """Answer by answer, by keys: q6 is edited, q1 rejected, the others accepted; 4 stars; saved."""
+    for _ in range(5):
+        page.press("j")
+    assert page.one(".card[aria-current]").get_attribute("data-question") == "q6"
+    page.press("e")
+    page.one(".edit input[value='low image quality']").click()
+    page.one(".edit input[value='shadowing']").click()
+    page.press(ENTER)
+    page.wait(lambda: EDITED in page.text(".card[aria-current] .draft"))
+    for key in "jajakkkkkkkrjajajaja4":
+        page.press(key)
+    assert say_verdicts(page) == {f"q{n}": "accept" for n in range(1, 9)} | {"q1": "reject", "q6": "edit"}
+    page.press(CONTROL, ENTER)
+    page.wait(lambda: "Saved: 8 answers, rating 4" in page.text("#saved"))
+    assert len(page.all(".kept")) == 8
+
+
+def accept_next(page: Browser, name: str) -> None:
+    page.press("n")
+    page.wait(lambda: name in page.text("#queue button[aria-current]"))
+    page.one("#rest").click()
+    page.one("#save").click()
+    page.wait(lambda: "Saved: 8 answers" in page.text("#saved"))
+
+
+def test_from_upload_to_the_corrected_sheet(page: Browser, clinic: Server, tmp_path: Path) -> None:
+    page.rest(1440, 900)
+    page.open()
+    page.choose_files(*(draw_study(tmp_path / f"study-{number}.png", number) for number in (2, 0, 1)))
+    page.wait(lambda: len(page.all("#queue li.ready")) == 3)
+    assert len(page.all(".card")) == 8
+    assert "study-2.png" in page.text("#queue button[aria-current]")
+    assert "Research software. Not for diagnosis." in page.text(".notice")
+    page.one("#author").send_keys("Dr. Li\t")
+    correct(page)
+    accept_next(page, "study-0.png")
+    accept_next(page, "study-1.png")
+
+    page.open("/#reviews")
+    page.wait(lambda: "3 of 3" in page.text("#charts"))
+    assert len(page.all("#charts svg")) >= 9
+    page.one("#sheetfile").click()
+    sheet = page.downloads / "answers.xlsx"
+    page.wait(sheet.is_file)
+    done = run_residency(
+        "ingest", "--sheet", sheet, "--images", clinic.store / "images", "--questionnaire",
+        clinic.store / "questionnaire.yaml", "--group-by", "column:Patient", "--out", tmp_path / "corrected",
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    require_same(clinic, tmp_path / "corrected")
+    assert [one for one in page.complaints() if "429" not in one] == []
+    assert page.hosts() == {clinic.address.partition("://")[2]}
+
+
+def require_same(clinic: Server, corrected: Path) -> None:
+    """Hold what ingest read against what the model said and the reviewer changed."""
+    cases = clinic.client.get("/v1/cases").json()["cases"]
+    whole = [clinic.client.get(f"/v1/cases/{case['case']}").json()["case"] for case in cases]
+    meant = {(case["image_sha256"], told["question"]): told["answer"] for case in whole for told in case["answers"]}
+    first = cases[-1]["image_sha256"]
+    del meant[first, "q1"]
+    meant[first, "q6"] = "low image quality"
+    samples = [sample for sample in load_dataset(corrected).samples if sample.suffix]
+    got = {(Path(one.image).stem, one.question): one.model_dump(mode="json")["answer"] for one in samples}
+    assert got == meant
+    assert {one.annotator for one in samples} == {"Dr. Li"}
+    assert EDITED in {one.suffix for one in samples}
+
+
+def test_why_and_similar_cases_of_an_answer_kept_before(page: Browser, clinic: Server) -> None:
+    page.rest(1440, 900)
+    page.open("/#cases")
+    page.wait(lambda: len(page.all("#past img[src^=blob]")) == 3)
+    page.one("#past li:last-child a").click()
+    page.wait(lambda: len(page.all(".card .kept")) == 8)
+    page.press("j")
+    page.press("h")
+    page.wait(lambda: page.all("#why .quiet"))
+    said = page.text("#why")
+    assert "the answer's likelihood" in said and said.count("%") >= 3
+    assert page.run("return !document.getElementById('heat').hidden")
+    page.press("s")
+    page.wait(lambda: len(page.all("#similar .trio > li")) == 3)
+    assert "Fetal Orientation" in page.text("#similar h2")
+    assert "answer" in page.text("#similar .tag")
+    page.press("h")
+    assert page.run("return document.getElementById('heat').hidden && document.getElementById('why').hidden")
+    before = page.run("return document.getElementById('sheet').style.transform")
+    page.press("+")
+    assert page.run("return document.getElementById('sheet').style.transform") != before
+    page.press("0")
+    assert page.run("return document.getElementById('sheet').style.transform") == before
+    assert page.complaints() == []
+    assert page.hosts() == {clinic.address.partition("://")[2]}
+
+
+def test_what_goes_wrong_is_told_at_the_file_and_mended_where_it_can_be(page: Browser, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "large.png").write_bytes(bytes(1_200_000))
+    page.open()
+    page.choose_files(tmp_path / "notes.txt", tmp_path / "large.png")
+    page.wait(lambda: len(page.all("#queue li.failed")) == 2)
+    assert "this is no PNG, JPEG, TIFF picture" in page.text("#queue li:first-child .state")
+    assert "more than 1048576 bytes" in page.text("#queue li:last-child .state")
+    page.driver.set_network_conditions(offline=True, latency=0, throughput=0)
+    page.choose_files(draw_study(tmp_path / "late.png", 3))
+    page.wait(lambda: "cannot be reached" in page.text("#queue li.later .state"))
+    page.driver.delete_network_conditions()
+    page.wait(lambda: page.all("#queue li.ready"))
+    page.complaints()
+
+
+def test_chinese_on_a_tablet_and_large_type(page: Browser, tmp_path: Path) -> None:
+    page.rest(768, 1024)
+    page.open()
+    page.choose_files(draw_study(tmp_path / "tablet.png", 4))
+    page.wait(lambda: page.all("#queue li.ready"))
+    page.one("#language").click()
+    page.open()
+    assert page.run("return document.documentElement.lang") == "zh-CN"
+    assert page.text(".notice") == "研究软件。不得用于诊断。"
+    page.choose_files(draw_study(tmp_path / "tablet.png", 4))
+    page.wait(lambda: page.all("#queue li.ready"))
+    assert "接受" in page.text(".acts") and "Fetal Orientation" in page.text("#answers")
+    page.press("e")
+    small = page.run(SMALL)
+    assert small == [], small
+    assert page.unnamed() == []
+    for width, height in ((768, 1024), (640, 450)):  # a tablet; a 1280 x 900 screen at 200%
+        page.rest(width, height)
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        page.run("scrollTo(0, document.body.scrollHeight)")
+        top, bottom = page.run(
+            "const r = document.querySelector('.notice').getBoundingClientRect(); return [r.top, r.bottom]"
+        )
+        assert 0 <= top < bottom <= height
+    page.rest(1440, 900)
+    page.one("#language").click()
+    assert page.complaints() == []
+
+
+def test_who_may_only_read_is_asked_for_a_token_and_cannot_review(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    told = run_residency("token", "Dr. Wu", "--role", "reader", "--tokens", tokens, "--json")
+    token = json.loads(told.out)["token"]
+    with (
+        serving(tmp_path / "guarded", "--tokens", tokens, "--threads", 1) as server,
+        browsing(server.address, tmp_path / "downloads") as page,
+    ):
+        page.open()
+        page.wait(lambda: page.all("#asktoken[open]"))
+        page.one("#token").send_keys("wrong", ENTER)
+        page.wait(lambda: "does not know this token" in page.text("#tokensaid"))
+        page.one("#token").send_keys(token, ENTER)
+        page.choose_files(draw_study(tmp_path / "study.png", 5))
+        page.wait(lambda: page.all("#queue li.ready"))
+        assert page.all(".acts [data-act=why]") and not page.all(".acts [data-act=accept]")
+        assert page.run("return document.getElementById('whole').hidden")
+        page.wait(lambda: page.run("return document.getElementById('shown').naturalWidth") > 0)

@@ -92,6 +92,24 @@ def test_a_run_learns_and_answers_with_examples_of_other_groups(bench: Path) -> 
     assert refused.code == 2 and "shows solved examples" in refused.err
 
 
+def test_wrong_calls_are_told(bench: Path, tmp_path: Path) -> None:
+    named = ("prompts", bench / "model", "--data", bench / "data", "--out", tmp_path / "out")
+    (tmp_path / "bad.yaml").write_text("prompt: ['{prefix}']")
+    told = run_residency(*named, "--choices", tmp_path / "bad.yaml")
+    assert told.code == 2 and "prompt: Extra inputs are not permitted" in told.err and "orders: lists" in told.err
+    assert run_residency("prompts", bench / "model").err.count("name one: --data DATASET") == 1
+    (tmp_path / "runs" / "fold-1").mkdir(parents=True)
+    (tmp_path / "runs" / "fold-1" / "config.yaml").touch()
+    assert "fold-1" in run_residency("prompts", tmp_path / "runs").err
+    (tmp_path / "lost.yaml").write_text("prompts: ['{columns[Weight]}']\nshots: [0]")
+    told = run_residency(*named, "--choices", tmp_path / "lost.yaml")
+    assert told.code == 1 and "no way of asking could be scored" in told.err and "has no Weight" in told.err
+    assert run_residency("predict", bench / "model", "--shots", 3, "--data", bench / "data").code == 2
+    recipe = yaml.safe_load((bench / "recipe.yaml").read_text()) | {"ask": "together", "shots": {"count": 1}}
+    (tmp_path / "together.yaml").write_text(yaml.safe_dump(recipe))
+    assert "`shots` do not go with" in run_residency("train", tmp_path / "together.yaml").err
+
+
 def test_examples_are_of_the_training_split_and_never_of_ones_own_group(bench: Path) -> None:
     data = load_dataset(bench / "data")
     training = data.split("train")

@@ -103,6 +103,9 @@ def search_prompts(
     opened, recipe, mode = _open(name, data)
     recipe = recipe if fold is None else recipe.model_copy(update={"fold": fold})
     ways = read_choices(opened.family.name, choices).combine()
+    ways = [way for way in ways if recipe.ask == "each" or not way.shots.count]
+    if not ways:
+        raise UserError(f"{name} is asked together, which goes without examples", do="shots: [0] among the choices")
     dataset, fold = load_dataset(recipe.data), recipe.fold if isinstance(recipe.fold, int) else 0
     recipe = recipe.model_copy(update={"fold": fold})
     material = gather_material(recipe, dataset, fold, sealed=True)
@@ -183,6 +186,9 @@ def _open(name: str, data: Path | None) -> tuple[Opened, Recipe, Literal["own", 
     if (Path(name) / "config.yaml").is_file():
         recipe, opened = open_run(Path(name))
         return opened, recipe.model_copy(update={"data": data} if data else {}), "own"
+    if folds := sorted(Path(name).glob("fold-*/config.yaml")):
+        allowed = [str(config.parent) for config in folds]
+        raise UserError(f"{name} holds folds, each a model of its own", allowed=allowed, do="name one of them")
     if data is None:
         raise UserError(f"{name} is not a run, so it has no dataset", do="name one: --data DATASET")
     recipe = Recipe(name="base", data=data, model=name)

@@ -68,11 +68,13 @@ def read_people(path: Path) -> People:
         UserError: it is missing, or holds anything but names with a role and a hash.
     """
     try:
-        values = yaml.safe_load(read_text(path)) or {}
-        return People(TypeAdapter(dict[Name, Entry]).validate_python(values))
+        entries = TypeAdapter(dict[Name, Entry]).validate_python(yaml.safe_load(read_text(path)))
     except (yaml.YAMLError, ValidationError):
+        entries = {}
+    if not entries:
         do = f"residency token NAME --role reviewer --tokens {path}  makes one"
-        raise UserError(f"{path} is no tokens file", found="other than NAME: {role, sha256}", do=do) from None
+        raise UserError(f"{path} is no tokens file", found="other than NAME: {role, sha256}", do=do)
+    return People(entries)
 
 
 def add_person(path: Path, name: str, role: Role) -> str:

@@ -7,9 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from residency.errors import MissingExtra, UserError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from residency.serve.interpret import Interpreter
+    from residency.serve.logs import Logs
+    from residency.serve.people import People
 
 
 @dataclass(frozen=True)
@@ -56,54 +63,73 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
     """
     require_packages()
     import torch
-    import uvicorn
 
+    from residency.serve.interpret import open_interpreter
+    from residency.serve.people import People, read_people
+
+    people = read_people(wanted.tokens) if wanted.tokens else People({})
+    listening = listen_at(wanted.host, wanted.port)
+    torch.set_num_threads(wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1))
+    interpreter = open_interpreter(wanted.model, wanted.data, wanted.questionnaire)
+    serve_model(interpreter, wanted, people, listening, say)
+
+
+def serve_model(
+    interpreter: "Interpreter", wanted: Wanted, people: "People", listening: socket.socket, say: Callable[[str], None]
+) -> None:
+    """Serve a model that is in memory at a socket, until a signal.
+
+    Raises:
+        UserError: the store cannot be used.
+    """
     from residency.serve.api import create_app
     from residency.serve.decoding import Decoder
     from residency.serve.guard import LOOPBACK, Rules
-    from residency.serve.interpret import open_interpreter
-    from residency.serve.logs import JsonHandler, Logs, Meters
-    from residency.serve.people import Entry, People, hash_token, make_token, read_people
+    from residency.serve.logs import Logs, Meters
+    from residency.serve.people import Entry, People, hash_token, make_token
     from residency.serve.service import Service
     from residency.serve.store import open_store
     from residency.serve.worker import Worker
 
-    people = read_people(wanted.tokens) if wanted.tokens else People({})
-    listening = _listen(wanted.host, wanted.port)
-    torch.set_num_threads(wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1))
-    interpreter = open_interpreter(wanted.model, wanted.data, wanted.questionnaire)
     store = open_store(wanted.store or _default_store(wanted.model), interpreter.questionnaire, wanted.database)
     told = None
     if wanted.host not in LOOPBACK and not people.entries:
         told = make_token()
         people = People({"admin": Entry(role="admin", sha256=hash_token(told))})
-    logs, meters = Logs(), Meters()
-    worker = Worker(interpreter, wanted.batch, wanted.places)
+    logs = Logs()
     decoder = Decoder(store.salt, wanted.masking, wanted.most_mb << 20)
-    service = Service(interpreter, worker, store, decoder, meters, wanted.timeout)
+    worker = Worker(interpreter, wanted.batch, wanted.places)
+    service = Service(interpreter, worker, store, decoder, Meters(), wanted.timeout)
     names = (*LOOPBACK, wanted.host, socket.gethostname().lower(), *(name.lower() for name in wanted.hosts))
     app = create_app(service, Rules(people, names, wanted.most_mb << 20, body_seconds=wanted.upload_seconds), logs)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers = [JsonHandler(logs)] if name == "uvicorn" else []
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=60,
-            timeout_keep_alive=20, ssl_certfile=wanted.certificate, ssl_keyfile=wanted.key, lifespan="on",
-        )
-    )  # fmt: skip
-    scheme = "https" if wanted.certificate else "http"
     say(f"{interpreter.name} answers {len(interpreter.questions)} questions; reviews in {store.folder}")
     if told:
         say(f"token (admin), told once: {told}")
+    scheme = "https" if wanted.certificate else "http"
     say(f"open {scheme}://{wanted.host}:{listening.getsockname()[1]}/  (Ctrl-C ends it)")
-    server.run(sockets=[listening])
+    _run(app, wanted, logs, listening)
+
+
+def _run(app: "FastAPI", wanted: Wanted, logs: "Logs", listening: socket.socket) -> None:
+    """Run the web server; its own log lines become ours."""
+    import uvicorn
+
+    from residency.serve.logs import JsonHandler
+
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = [JsonHandler(logs)] if name == "uvicorn" else []
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=60,
+        timeout_keep_alive=20, ssl_certfile=wanted.certificate, ssl_keyfile=wanted.key, lifespan="on",
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _default_store(model: str) -> Path:
     return Path(model) / "reviews" if (Path(model) / "config.yaml").is_file() else Path("residency-reviews")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_at(host: str, port: int) -> socket.socket:
     """Return a socket on the address, before a model is loaded for nothing.
 
     Raises:

@@ -116,6 +116,18 @@ def test_filters_hold_where_lists_are_read_in_part(tmp_path: Path) -> None:
     assert nearest.distance == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize(("words", "found"), [("股骨", "a"), ("the femur", "b"), ("grosse", "c"), ('" AND (', None)])
+def test_words_are_found_in_any_language(words: str, found: str | None, tmp_path: Path) -> None:
+    samples = [
+        Sample(id=id, image=id, prefix=text, suffix="", group=id)
+        for id, text in (("a", "胎儿股骨长度正常"), ("b", "fetal femurs"), ("c", "Größe des Kopfes"))
+    ]
+    vectors = {sample.image: np.ones(4, np.float32) for sample in samples}
+    write_index(tmp_path / "index", make_card(samples, 4), list(case_entries(samples, vectors)))
+    hits = open_index(tmp_path / "index").table.near_text(words, 1)
+    assert [one.id for one in hits] == ([found] if found else [])
+
+
 def test_ranks_are_fused_by_reciprocals() -> None:
     a, b, c, d = (Found(id, "case", "", None, None) for id in "abcd")
     assert [one.id for one in fuse_ranks([[a, b, c], [c, d]])] == ["c", "a", "b", "d"]

@@ -182,7 +182,9 @@ def _arrow(entries: Sequence[Entry], image_size: int, word_size: int) -> Any:
 def _index_table(table: Any, rows: int) -> None:
     from lancedb.index import FTS, Bitmap, BTree, IvfFlat
 
-    table.create_index("text", config=FTS(stem=True, remove_stop_words=False, ascii_folding=True))
+    # ICU finds words in any language: Chinese has no spaces between them.
+    words = FTS(base_tokenizer="icu", stem=True, remove_stop_words=False, ascii_folding=True)
+    table.create_index("text", config=words)
     for column, kind in (("kind", Bitmap()), ("question", Bitmap()), ("held_by", BTree()), ("image", BTree())):
         table.create_index(column, config=kind)
     if rows > EXACT_UP_TO:

@@ -75,7 +75,7 @@ def say_answers(
     ended_B = torch.zeros(len(read.mask_BS), dtype=torch.bool, device=end_E.device)
     tokens, logs = [], []
     for step in range(max_new_tokens):
-        token_B = choose(step, read.logits_BV.float())
+        token_B = choose(step, read.logits_BV.float(), torch.arange(len(ended_B), device=ended_B.device))
         log_B = read.logits_BV.float().log_softmax(-1).gather(1, token_B.unsqueeze(1)).squeeze(1)
         tokens.append(token_B.masked_fill(ended_B, IGNORED))
         logs.append(log_B.masked_fill(ended_B, 0.0))

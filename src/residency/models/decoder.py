@@ -91,31 +91,36 @@ class Decoder:
         choose: Choose,
         count: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Say `count` answers to each sequence: twigs on its branch, which see the branch and themselves alone."""
+        """Say `count` answers to each sequence: twigs on its branch, which see the branch and themselves alone.
+
+        What has come to its end takes no column any more.
+        """
         B, places = len(lengths_B), packed.places
         at_B = packed.column_BP.gather(1, lengths_B.unsqueeze(1) - 1).squeeze(1)
         row_N, branch_N, length_N = (x.repeat_interleave(count) for x in (packed.row_B, packed.branch_B, lengths_B))
-        slot_N = (branch_N - 1) * count + torch.arange(count, device=row_N.device).repeat(B)
+        twig_N = (branch_N - 1) * count + torch.arange(count, device=row_N.device).repeat(B) + 1
         state_ND = hidden_GLD[packed.row_B, at_B].repeat_interleave(count, 0)
-        shape = len(packed.ids_GL), int(packed.branch_B.max()) * count
-        ended_N = torch.zeros_like(row_N, dtype=torch.bool)
+        going = torch.arange(len(row_N), device=row_N.device)
         tokens, logs = [], []
         for step in range(max_new_tokens):
-            logits_NV = project_states(core, state_ND).float()
-            token_N = choose(step, logits_NV) if step or forced is None else torch.full_like(row_N, forced)
-            log_N = logits_NV.gather(1, token_N.unsqueeze(1)).squeeze(1) - logits_NV.logsumexp(-1)
-            tokens.append(token_N.masked_fill(ended_N, IGNORED))
-            logs.append(log_N)
-            ended_N = ended_N | torch.isin(token_N, ends)
-            if step + 1 == max_new_tokens or bool(ended_N.all()):
+            logits = project_states(core, state_ND).float()
+            token = choose(step, logits, going) if step or forced is None else torch.full_like(going, forced)
+            log = logits.gather(1, token.unsqueeze(1)).squeeze(1) - logits.logsumexp(-1)
+            tokens.append(torch.full_like(row_N, IGNORED).index_copy(0, going, token))
+            logs.append(log.new_zeros(len(row_N)).index_copy(0, going, log))
+            left = ~torch.isin(token, ends)
+            if step + 1 == max_new_tokens or not bool(left.any()):
                 break
+            going, token = going[left], token[left]
+            row, column = row_N[going], count_columns(row_N[going])
+            shape = len(packed.ids_GL), int(column.max()) + 1
             ids_GQ, position_GQ, twig_GQ = (row_N.new_zeros(shape) for _ in range(3))
             branch_GQ = row_N.new_full(shape, PADDING)
-            ids_GQ[row_N, slot_N], position_GQ[row_N, slot_N] = token_N, length_N + step
-            branch_GQ[row_N, slot_N], twig_GQ[row_N, slot_N] = branch_N, slot_N + 1
+            ids_GQ[row, column], position_GQ[row, column] = token, length_N[going] + step
+            branch_GQ[row, column], twig_GQ[row, column] = branch_N[going], twig_N[going]
             new = Places(branch_GQ, position_GQ, twig_GQ)
             places = places.join(new)
-            state_ND = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row_N, slot_N]
+            state_ND = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row, column]
         return torch.stack(tokens, 1), torch.stack(logs, 1)
 
     def weigh(
@@ -184,6 +189,12 @@ def score_tokens(core: Any, states_ND: torch.Tensor, token_N: torch.Tensor) -> t
         log_SV = project_states(core, states_ND[n : n + SCORED_AT_ONCE]).float().log_softmax(-1)
         told.append(log_SV.gather(1, token_N[n : n + SCORED_AT_ONCE].unsqueeze(1)).squeeze(1))
     return torch.cat(told)
+
+
+def count_columns(row_N: torch.Tensor) -> torch.Tensor:
+    """Return the column (N,) of each sequence in its row: how many stand before it there."""
+    seen_NG = nn.functional.one_hot(row_N).cumsum(0)
+    return seen_NG.gather(1, row_N.unsqueeze(1)).squeeze(1) - 1
 
 
 def join_answers(parts: Sequence[torch.Tensor], padding: float) -> torch.Tensor:

@@ -64,11 +64,12 @@ def score_table(examination: Any) -> Table:
 
 
 def place_table(told: Any) -> Table:
-    """Return the scores of a question that asks for boxes or outlines, by answerer and label."""
-    heads = [told.question.id, "label", "images", *told.metrics]
-    table = Table(*(Column(head, overflow="fold", no_wrap=True) for head in heads), box=None)
-    for who, label, images, cells in told.rows:
-        table.add_row(who, label, str(images), *cells)
+    """Return the first four scores of a question that asks for boxes or outlines, by answerer and label; intervals
+    stand below, so that a terminal of 80 letters holds them."""
+    heads = [told.question.id, "label", *told.metrics[:4]]
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
+    for who, label, _, cells in told.rows:
+        table.add_row(who, label, *(cell.replace(" [", "\n[") for cell in cells[:4]))
     return table
 
 

@@ -89,7 +89,7 @@ def test_a_box_half_as_wide_counts_up_to_its_overlap(tmp_path: Path) -> None:
     narrow = tell_places([box("cell", 0, 0, 134, 100)], (), SIZE, True)
     found = score_run(plant(tmp_path, [one], [tell(one, narrow)]))
     assert found["own", "all", "mAP50"] == 1
-    assert found["own", "all", "mean IoU of true boxes"] == pytest.approx(0.67, abs=0.005)
+    assert found["own", "all", "mean IoU"] == pytest.approx(0.67, abs=0.005)
     assert found["own", "all", "mAP50-95"] == pytest.approx(4 / 10), "found at 0.5, 0.55, 0.6 and 0.65 alone"
 
 

@@ -11,13 +11,14 @@ from residency import NOT_FOR_DIAGNOSIS
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.errors import UserError
 from residency.evaluate.examine import evaluate_run, load_examination
+from residency.evaluate.records import Mark
 from residency.files import read_lines, write_lines, write_text
 from residency.recipe import dump_recipe, load_recipe
 from residency.report.card import write_card
 from residency.report.caution import gather_cautions
 from residency.report.page import write_report
 from residency.report.plain import answer_plainly
-from residency.types import Prediction
+from residency.types import Prediction, Sample
 from tests.made_run import make_run
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -118,7 +119,9 @@ def test_thumbnails_are_small(run: Path, tmp_path: Path) -> None:
     from residency.report.gallery import draw_thumbnail
 
     Image.new("RGB", (2000, 1000), "white").save(tmp_path / "big.png")
-    uri = draw_thumbnail(Dataset(tmp_path, (), None, None), "big.png")
+    sample = Sample(id="big", image="big.png", prefix="?", group="g")
+    mark = Mark(id="big", question="q", of="own", group="g", truth="?")
+    uri = draw_thumbnail(Dataset(tmp_path, (), None, None), sample, mark)
     assert uri and len(uri) < 4000
 
 

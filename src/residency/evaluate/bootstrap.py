@@ -41,6 +41,8 @@ def estimate(tally: Tally, group_N: Sequence[str], draws: int = 2000, seed: int 
     if n == 0:
         return Estimate(None, None, None, None, 0, 0)
     value = float(tally.value(rows_GD.sum(axis=0, keepdims=True))[0])
+    if np.isnan(value):  # such as the precision of boxes where none was told
+        return Estimate(None, None, None, None, n, groups)
     drawn_R = tally.value(draw_sums(rows_GD, min(draws, tally.most_draws or draws), seed))
     low, high = interval(drawn_R, groups)
     note = _note(low, high, groups)
@@ -68,6 +70,8 @@ def estimate_gain(own: Tally, other: Tally, group_N: Sequence[str], draws: int =
     groups = len(rows_GD)
     low, high = interval(drawn_R, groups)
     value = float(gain(rows_GD.sum(axis=0, keepdims=True))[0])
+    if np.isnan(value):
+        return Estimate(None, None, None, None, int(both_N.sum()), groups)
     return Estimate(value, low, high, None, int(both_N.sum()), groups, _note(low, high, groups))
 
 

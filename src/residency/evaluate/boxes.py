@@ -22,7 +22,7 @@ from residency.types import Box
 F1 = Metric("F1 at IoU 0.5")
 PRECISION, RECALL = Metric("precision at IoU 0.5"), Metric("recall at IoU 0.5")
 MAP50, MAP = Metric("mAP50"), Metric("mAP50-95")
-OVERLAP = Metric("mean IoU of true boxes")
+OVERLAP, NEARNESS = Metric("mean IoU"), Metric("F1 weighted by IoU")
 DRAWS = 1000
 """Resamples for average precision, which ranks all boxes anew in each."""
 _ROWS = 128
@@ -63,8 +63,8 @@ class Ranking:
 
 
 def tally_boxes(truths: Sequence[Marked], told: Sequence[Marked | None]) -> list[Tally]:
-    """Return F1, average precision, precision, recall and the mean over true boxes of the best overlap with an answer
-    of their label (0: none). All boxes are counted together but for average precision, the mean over labels."""
+    """Return F1, average precision, the mean IoU over true boxes (with the best answer of their label; 0: none),
+    precision and recall. All boxes are counted together but for average precision, the mean over labels."""
     rankings = rank_boxes(tuple(truths), tuple(told))
     overlap_N = sum((ranking.overlap_N for ranking in rankings), np.zeros(len(truths)))
     counts_N4 = np.column_stack([count_boxes(truths, told), overlap_N])
@@ -77,10 +77,21 @@ def tally_boxes(truths: Sequence[Marked], told: Sequence[Marked | None]) -> list
         tally(F1, (2, 0, 0, 0), (0, 1, 1, 0)),
         _tally_precision(MAP50, rankings, slice(0, 1), len(truths)),
         _tally_precision(MAP, rankings, slice(None), len(truths)),
+        tally(OVERLAP, (0, 0, 0, 1), (0, 0, 1, 0)),
         tally(PRECISION, (1, 0, 0, 0), (0, 1, 0, 0)),
         tally(RECALL, (1, 0, 0, 0), (0, 0, 1, 0)),
-        tally(OVERLAP, (0, 0, 0, 1), (0, 0, 1, 0)),
     ]
+
+
+def tally_nearness(truths: Sequence[Marked], told: Sequence[Marked | None]) -> Tally:
+    """Return F1 with every true box counted by its best IoU in place of 0 or 1: what grows before boxes are right."""
+    overlap_N = sum((ranking.overlap_N for ranking in rank_boxes(tuple(truths), tuple(told))), np.zeros(len(truths)))
+    rows_N3 = np.column_stack([overlap_N, count_boxes(truths, told)[:, 1:]])
+
+    def value(sums_R3: Floats) -> Floats:
+        return divide(2 * sums_R3[:, 0], sums_R3[:, 1] + sums_R3[:, 2])
+
+    return Tally(NEARNESS, rows_N3, value, np.ones(len(truths), dtype=np.bool_))
 
 
 def credit_boxes(truths: Sequence[Marked], told: Sequence[Marked | None]) -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from residency.evaluate.boxes import F1, tally_boxes
+from residency.evaluate.boxes import F1, tally_boxes, tally_nearness
 from residency.evaluate.choice import tally_choice
 from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.metric import Answers, Floats, Metric, Tally, Truths, mean_tally
@@ -53,8 +53,8 @@ def validation_score(
     """Return one figure in [0, 1], higher is better, and each question's own: what the best checkpoint is kept by.
 
     A question's figure is its primary score; an error in ranks or units becomes 1 - error / (error of always answering
-    the median), at least 0, and an unparsed number counts as no better than the median. The figure is the mean over
-    questions (not sub-answers). None: nothing could be scored.
+    the median), at least 0, and an unparsed number counts as no better than the median; boxes count by how nearly
+    they are right. The figure is the mean over questions (not sub-answers). None: nothing could be scored.
     """
     by_question: dict[str, float] = {}
     for answered in gather_answers(samples, {"own": predictions}, questionnaire):
@@ -70,6 +70,8 @@ def _figure(answered: Answered) -> float:
 
 def figure_tally(answered: Answered) -> Tally:
     """Return the tally of a question's figure in [0, 1], as `validation_score` tells it, for the mode `own`."""
+    if answered.placed and answered.placed.kind == "boxes":
+        return tally_nearness(answered.placed.true, answered.placed.told["own"])
     spec, truths = answered.spec, answered.truths
     tally = tally_answered(answered, "own")[0]
     if tally.metric.higher_is_better:

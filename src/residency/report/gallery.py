@@ -10,13 +10,18 @@ from PIL import Image, ImageOps
 
 from residency.data.dataset import Dataset
 from residency.evaluate.records import Mark, QuestionShown
+from residency.report.drawn import draw_places
+from residency.types import Sample
 
+PLACED_SIDE = 400
+"""Pixels of a picture on which places are drawn."""
 SIDE, QUALITY, MOST, LONGEST_SAID = 160, 72, 24, 120
 
 
 @dataclass(frozen=True)
 class Card:
-    """One answer as shown; `picture` is a JPEG data URI (None: the image could not be read)."""
+    """One answer as shown; `picture` is a JPEG data URI (None: the image could not be read), with places drawn on it if
+    `placed`."""
 
     question: str
     category: str
@@ -25,6 +30,7 @@ class Card:
     answer: str
     picture: str | None
     image: str
+    placed: bool = False
 
 
 def pick_cards(
@@ -32,7 +38,7 @@ def pick_cards(
 ) -> list[Card]:
     """Return up to 24 cards: for each question as many right as wrong answers where there are both."""
     rng = np.random.default_rng(seed)
-    images = {sample.id: sample.image for sample in dataset.samples} if dataset else {}
+    samples = {sample.id: sample for sample in dataset.samples} if dataset else {}
     asked = [question for question in questions if not question.is_part]
     each = max(1, MOST // (2 * max(1, len(asked))))
     cards = []
@@ -43,19 +49,28 @@ def pick_cards(
         for pool in (wrong, right):
             for at in rng.permutation(len(pool))[:each]:
                 mark = pool[int(at)]
-                cards.append(_make_card(mark, question, dataset, images.get(mark.id, "")))
+                cards.append(_make_card(mark, question, dataset, samples.get(mark.id)))
     return cards[:MOST]
 
 
-def draw_thumbnail(dataset: Dataset, image: str) -> str | None:
-    """Return an image of the dataset as a JPEG data URI of at most 160 px a side (None: it cannot be read)."""
+def draw_thumbnail(dataset: Dataset, sample: Sample, mark: Mark) -> str | None:
+    """Return a sample's image as a JPEG data URI of at most 160 px a side (None: it cannot be read).
+
+    Where places are asked for, of at most 400 px, with the true ones and those that were told.
+    """
+    placed = bool(sample.boxes or sample.outlines)
+    side = PLACED_SIDE if placed else SIDE
     try:
-        with Image.open(dataset.folder / image) as file:
-            file.draft("RGB", (SIDE, SIDE))
-            picture = ImageOps.exif_transpose(file).convert("RGB")
+        with Image.open(dataset.folder / sample.image) as file:
+            width = file.width
+            file.draft("RGB", (side, side))
+            picture = (file if placed else ImageOps.exif_transpose(file)).convert("RGB")  # places count as it is stored
     except (OSError, Image.DecompressionBombError):
         return None
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail((side, side))
+    if placed:
+        true, told = (sample.boxes, sample.outlines), (mark.boxes, mark.outlines)
+        draw_places(picture, picture.width / width, true, told)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -67,15 +82,16 @@ def _is_right(mark: Mark, question: QuestionShown) -> bool:
     return mark.error is not None and abs(mark.error) <= (question.median_error or 0.0)
 
 
-def _make_card(mark: Mark, question: QuestionShown, dataset: Dataset | None, image: str) -> Card:
+def _make_card(mark: Mark, question: QuestionShown, dataset: Dataset | None, sample: Sample | None) -> Card:
     return Card(
         question=question.heading,
         category=mark.category or "",
         verdict=_verdict(mark, question),
         truth=mark.truth,
         answer=mark.answer or _unread(mark.said),
-        picture=draw_thumbnail(dataset, image) if dataset and image else None,
-        image=image,
+        picture=draw_thumbnail(dataset, sample, mark) if dataset and sample else None,
+        image=sample.image if sample else "",
+        placed=bool(sample and (sample.boxes or sample.outlines)),
     )
 
 

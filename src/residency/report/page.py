@@ -24,6 +24,7 @@ from residency.report.certainty import draw_differences, draw_question_gaps, dra
 from residency.report.figures import draw_curves
 from residency.report.gallery import pick_cards
 from residency.report.methods import tell_methods
+from residency.report.places import show_places
 from residency.report.plain import answer_plainly
 from residency.report.selftrained import tell_self_training
 from residency.report.view import flatten, show_blocks, show_categories, show_overview, show_subsets
@@ -113,6 +114,7 @@ def render_page(shown: Shown) -> str:
         cautions=gather_cautions(shown.recipe, shown.preflights, shown.audit, examination, shown.changed),
         overview=show_overview(examination, blocks),
         blocks=blocks,
+        place_tables={told.question.id: told for told in show_places(examination)},
         category_questions=category_questions,
         category_rows=category_rows,
         subset_rows=show_subsets(examination),

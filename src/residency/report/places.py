@@ -34,7 +34,7 @@ def show_places(examination: Examination) -> list[PlaceTable]:
 
 
 def _rows(scores: list[Score], metrics: tuple[str, ...]) -> Iterator[tuple[str, str, int, tuple[str, ...]]]:
-    for of in dict.fromkeys(score.of for score in scores):
+    for of in (name for name in NAMES if any(score.of == name for score in scores)):
         subsets = [s.subset for s in scores if s.of == of and (s.subset == "all" or s.subset.startswith("label="))]
         for subset in dict.fromkeys(subsets):
             found = {score.metric: score for score in scores if score.of == of and score.subset == subset}

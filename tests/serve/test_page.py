@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 
 from residency.data.dataset import load_dataset
+from residency.files import write_text
+from residency.questionnaire import dump_questionnaire
+from residency.types import Question
 from tests.made_run import make_dataset
 from tests.run_command import run_residency
 from tests.serve.browser import LACKING, Browser, browsing
 from tests.serve.server import Server, draw_study, serving
 
-pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"not here: {', '.join(LACKING)} (apt-get, pip install)")
 CONTROL, ENTER = "\ue009", "\ue007"
 EDITED = "low image quality (shadowing)"
+PLACES = (
+    Question(id="q9", type="text", wording="<OD>", headings=("Places",)),
+    Question(id="q10", type="text", wording="Outline: the fetal abdomen."),
+    Question(id="q11", type="number", unit="mm", wording="Locate fetal abdomen in the image.", headings=("Girth",)),
+)
+"""What nano has learned to answer by boxes and by an outline; a box is no number, so of the last it cannot be sure."""
 SMALL = """
 const fields = "input:not([type=checkbox], [type=radio], [type=file])";
 const rows = `button, select, summary, nav a, .check, .drop, #stars label, ${fields}`;
@@ -32,9 +40,15 @@ return [...document.querySelectorAll(rows)]
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """nano with a small annotated dataset; one picture may wait, so that a second is sent away once (429)."""
     folder = tmp_path_factory.mktemp("clinic")
-    make_dataset(folder / "dataset", np.random.default_rng(0), groups=15, folds=1)
+    dataset = make_dataset(folder / "dataset", np.random.default_rng(0), groups=15, folds=1)
+    assert dataset.questionnaire
+    asked = dataset.questionnaire.model_copy(update={"questions": (*dataset.questionnaire.questions, *PLACES)})
+    write_text(folder / "dataset" / "questionnaire.yaml", dump_questionnaire(asked))
     with serving(folder, "--data", folder / "dataset", "--places", 1, "--most-mb", 1, "--threads", 1) as running:
         yield running
+
+
+needs_browser = pytest.mark.skipif(bool(LACKING), reason=f"not here: {', '.join(LACKING)} (apt-get, pip install)")
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +72,20 @@ def correct(page: Browser) -> None:
     page.one(".edit input[value='shadowing']").click()
     page.press(ENTER)
     page.wait(lambda: EDITED in page.text(".card[aria-current] .draft"))
-    for key in "jajakkkkkkkrjajajaja4":
+    for key in "jajajajaj":
         page.press(key)
-    assert say_verdicts(page) == {f"q{n}": "accept" for n in range(1, 9)} | {"q1": "reject", "q6": "edit"}
+    assert "Not sure no answer in the questionnaire's words" in page.text(".card[aria-current] .said")
+    page.press("a")
+    assert page.one(".card[aria-current]").get_attribute("data-verdict") == ""
+    page.press("e", "31.5", ENTER)
+    page.wait(lambda: "31.5 mm" in page.text(".card[aria-current] .draft"))
+    for key in "kkkkkkkkkkrjajajaja4":
+        page.press(key)
+    marked = {"q1": "reject", "q6": "edit", "q11": "edit"}
+    assert say_verdicts(page) == {f"q{n}": "accept" for n in range(1, 12)} | marked
     page.press(CONTROL, ENTER)
-    page.wait(lambda: "Saved: 8 answers, rating 4" in page.text("#saved"))
-    assert len(page.all(".kept")) == 8
+    page.wait(lambda: "Saved: 11 answers, rating 4" in page.text("#saved"))
+    assert len(page.all(".kept")) == 11
 
 
 def accept_next(page: Browser, name: str) -> None:
@@ -71,15 +93,16 @@ def accept_next(page: Browser, name: str) -> None:
     page.wait(lambda: name in page.text("#queue button[aria-current]"))
     page.one("#rest").click()
     page.one("#save").click()
-    page.wait(lambda: "Saved: 8 answers" in page.text("#saved"))
+    page.wait(lambda: "Saved: 10 answers" in page.text("#saved"))
 
 
+@needs_browser
 def test_from_upload_to_the_corrected_sheet(page: Browser, clinic: Server, tmp_path: Path) -> None:
     page.rest(1440, 900)
     page.open()
     page.choose_files(*(draw_study(tmp_path / f"study-{number}.png", number) for number in (2, 0, 1)))
     page.wait(lambda: len(page.all("#queue li.ready")) == 3)
-    assert len(page.all(".card")) == 8
+    assert len(page.all(".card")) == 11
     assert "study-2.png" in page.text("#queue button[aria-current]")
     assert "Research software. Not for diagnosis." in page.text(".notice")
     page.one("#author").send_keys("Dr. Li\t")
@@ -108,9 +131,10 @@ def require_same(clinic: Server, corrected: Path) -> None:
     cases = clinic.client.get("/v1/cases").json()["cases"]
     whole = [clinic.client.get(f"/v1/cases/{case['case']}").json()["case"] for case in cases]
     meant = {(case["image_sha256"], told["question"]): told["answer"] for case in whole for told in case["answers"]}
+    meant = {key: answer for key, answer in meant.items() if answer is not None}
     first = cases[-1]["image_sha256"]
     del meant[first, "q1"]
-    meant[first, "q6"] = "low image quality"
+    meant |= {(first, "q6"): "low image quality", (first, "q11"): {"value": 31.5, "unit": "mm"}}
     samples = [sample for sample in load_dataset(corrected).samples if sample.suffix]
     got = {(Path(one.image).stem, one.question): one.model_dump(mode="json")["answer"] for one in samples}
     assert got == meant
@@ -118,12 +142,13 @@ def require_same(clinic: Server, corrected: Path) -> None:
     assert EDITED in {one.suffix for one in samples}
 
 
+@needs_browser
 def test_why_and_similar_cases_of_an_answer_kept_before(page: Browser, clinic: Server) -> None:
     page.rest(1440, 900)
     page.open("/#cases")
     page.wait(lambda: len(page.all("#past img[src^=blob]")) == 3)
     page.one("#past li:last-child a").click()
-    page.wait(lambda: len(page.all(".card .kept")) == 8)
+    page.wait(lambda: len(page.all(".card .kept")) == 11)
     page.press("j")
     page.press("h")
     page.wait(lambda: page.all("#why .quiet"))
@@ -145,6 +170,34 @@ def test_why_and_similar_cases_of_an_answer_kept_before(page: Browser, clinic: S
     assert page.hosts() == {clinic.address.partition("://")[2]}
 
 
+@needs_browser
+def test_boxes_and_outlines_are_drawn_in_place_with_their_size(page: Browser, tmp_path: Path) -> None:
+    page.rest(1440, 900)
+    page.open()
+    page.wait(lambda: page.one("#file").is_enabled())
+    page.one(".about summary").click()
+    page.one("#spacing").send_keys("0.4")
+    page.choose_files(draw_study(tmp_path / "abdomen.png", 2))
+    page.wait(lambda: page.all("#queue li.ready"))
+    page.wait(lambda: page.all("#places rect") and page.all("#places polygon"))
+    for _ in range(8):
+        page.press("j")
+    assert page.text(".card[aria-current] h2") == "Places"
+    box, label = page.one("#places rect.strong"), page.text("#places rect.strong + text")
+    assert label.endswith(f"× {float(box.get_attribute('height')) * 0.4:.3g} mm")
+    inside = page.run(
+        "const [one, all] = ['#places rect.strong', '#sheet'].map((css) => document.querySelector(css));"
+        "const [mark, sheet] = [one.getBoundingClientRect(), all.getBoundingClientRect()];"
+        "return mark.width > 5 && mark.left > sheet.left - 4 && mark.top > sheet.top - 4"
+    )
+    assert inside
+    page.press("b")
+    assert not page.all("#places rect")
+    assert page.one("#boxes").get_attribute("aria-pressed") == "false"
+    assert page.complaints() == []
+
+
+@needs_browser
 def test_what_goes_wrong_is_told_at_the_file_and_mended_where_it_can_be(page: Browser, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "large.png").write_bytes(bytes(1_200_000))
@@ -161,6 +214,7 @@ def test_what_goes_wrong_is_told_at_the_file_and_mended_where_it_can_be(page: Br
     page.complaints()
 
 
+@needs_browser
 def test_chinese_on_a_tablet_and_large_type(page: Browser, tmp_path: Path) -> None:
     page.rest(768, 1024)
     page.open()
@@ -190,6 +244,7 @@ def test_chinese_on_a_tablet_and_large_type(page: Browser, tmp_path: Path) -> No
     assert page.complaints() == []
 
 
+@needs_browser
 def test_who_may_only_read_is_asked_for_a_token_and_cannot_review(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.yaml"
     told = run_residency("token", "Dr. Wu", "--role", "reader", "--tokens", tokens, "--json")
@@ -208,3 +263,36 @@ def test_who_may_only_read_is_asked_for_a_token_and_cannot_review(tmp_path: Path
         assert page.all(".acts [data-act=why]") and not page.all(".acts [data-act=accept]")
         assert page.run("return document.getElementById('whole').hidden")
         page.wait(lambda: page.run("return document.getElementById('shown').naturalWidth") > 0)
+
+
+def test_similar_cases_leave_the_own_group_out(clinic: Server) -> None:
+    dataset = load_dataset(clinic.store.parent / "dataset")
+    known = dataset.split("train")[0]
+    picture = dataset.image_path(known)
+    alone = clinic.interpret(picture)["case"]
+    grouped = clinic.interpret(picture, group=known.group)["case"]
+    near, without = (clinic.client.get(f"/v1/cases/{case}/similar?k=4").json()["cases"] for case in (alone, grouped))
+    assert near[0]["likeness"] > 0.99 and near[0]["category"] == known.category
+    assert {one["text"] for one in near[0]["answers"]} >= {known.suffix}
+    assert near[0]["thumbnail"].startswith("data:image/jpeg;base64,")
+    assert near[0] not in without and without[0]["likeness"] < near[0]["likeness"]
+    assert len(without) == len(dataset.splits.folds[0].train) - 1 if dataset.splits else False
+    assert clinic.client.get(f"/v1/cases/{'0' * 16}/similar").status_code == 404
+
+
+def test_why_is_kept_beside_the_case_and_refused_where_it_cannot_be_told(clinic: Server, tmp_path: Path) -> None:
+    case = clinic.interpret(draw_study(tmp_path / "study.png", 2))["case"]
+    path = f"/v1/cases/{case}/why"
+    first = clinic.client.post(path, json={"questions": ["q2", "q2"]})
+    assert first.status_code == 200, first.text
+    why = first.json()["answers"][0]
+    assert np.array(why["heat"]).shape == (7, 7) and max(map(max, why["heat"])) == 1
+    assert 0 <= why["without_marked"] < why["likelihood"] <= 1
+    kept = clinic.store / "why" / f"{case}.json"
+    assert json.loads(kept.read_text()) == first.json()
+    before = kept.stat().st_mtime_ns
+    assert clinic.client.post(path, json={"questions": ["q2"]}).json() == first.json()
+    assert kept.stat().st_mtime_ns == before
+    assert "1 of the questions" in clinic.client.post(path, json={"questions": ["q77"]}).json()["error"]["reason"]
+    assert clinic.client.post(path, json={"questions": []}).status_code == 422
+    assert clinic.client.post(f"/v1/cases/{'0' * 16}/why", json={"questions": ["q2"]}).status_code == 404

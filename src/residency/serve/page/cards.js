@@ -5,8 +5,17 @@ import { say, tellTime } from "/page/words.js";
 
 const VERDICTS = { accept: "accepted", edit: "edited", reject: "rejected" };
 
-// Return an answer's text without its location tokens, which are drawn and not read.
-export const readable = (text) => text.replace(/(?:<loc_?\d+>)+/g, "").replace(/\s+/g, " ").trim();
+// Return an answer's text with its location tokens, which are drawn on the picture, left out.
+export function readable(text) {
+  const plain = text.replace(/\s*(?:<loc_?\d+>)+[\s,;]*/g, ", ").replace(/\s+/g, " ").replace(/^[ ,;]+|[ ,;]+$/g, "");
+  return plain || (text.includes("<loc") ? say("drawn") : say("nothing"));
+}
+
+// Return the short name of a question.
+export function headingOf(about, id) {
+  const question = about.questionnaire.questions.find((one) => one.id === id);
+  return question?.headings[0] ?? question?.wording.split(":")[0] ?? id;
+}
 
 export class Cards {
   constructor(page) {
@@ -56,14 +65,13 @@ export class Cards {
 
   fill(card) {
     const answer = this.answerOf(card);
-    const [heading, ...rest] = answer.wording.split(":");
     const draft = this.visit.drafts[answer.question];
     const past = this.visit.words?.[answer.question];
     card.classList.toggle("unsure", !answer.sure);
     card.dataset.verdict = draft?.verdict ?? past?.verdict ?? "";
     refill(
       card,
-      make("h2", { title: rest.join(":").trim() }, heading),
+      make("h2", { title: answer.wording }, headingOf(this.page.about, answer.question)),
       this.tellAnswer(answer),
       this.tellConfidence(answer),
       this.tellOthers(answer),
@@ -73,7 +81,7 @@ export class Cards {
   }
 
   tellAnswer(answer) {
-    const text = readable(answer.text) || say("nothing");
+    const text = readable(answer.text);
     if (answer.sure) return make("p", { class: "said" }, text);
     const why = answer.answer === null ? say("noanswer") : text;
     return make("p", { class: "said" }, make("strong", { class: "badge" }, say("notsure")), ` ${why}`);
@@ -90,7 +98,7 @@ export class Cards {
     const others = Object.entries(answer.candidates).filter(([name]) => name !== answer.text).slice(0, 5);
     if (!others.length) return null;
     return make("details", { class: "others" }, make("summary", {}, say("others")),
-      make("ul", {}, others.map(([name, share]) => make("li", {}, make("span", {}, readable(name) || say("nothing")), make("span", { class: "quiet" }, percent(share))))));
+      make("ul", {}, others.map(([name, share]) => make("li", {}, make("span", {}, readable(name)), make("span", { class: "quiet" }, percent(share))))));
   }
 
   // Tell what was said of the answer: a draft that waits to be saved, else the last word that was saved.
@@ -98,11 +106,11 @@ export class Cards {
     const fault = this.visit.faults?.[question];
     if (fault) return make("p", { class: "fault", role: "alert" }, fault);
     if (draft) {
-      const said = draft.text ? `: ${draft.text}` : "";
+      const said = draft.text ? `: ${readable(draft.text)}` : "";
       return make("p", { class: "word draft" }, `${say(VERDICTS[draft.verdict])}${said} · ${say("unsaved")}`);
     }
     if (!past) return null;
-    const said = past.verdict === "edit" ? `: ${past.text}` : "";
+    const said = past.verdict === "edit" ? `: ${readable(past.text)}` : "";
     const by = say("by", { a: past.author, t: tellTime(past.created) });
     return make("p", { class: "word kept" }, `✓ ${say(VERDICTS[past.verdict])}${said} · ${by}`);
   }

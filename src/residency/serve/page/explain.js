@@ -1,11 +1,10 @@
 // A case's answer in; why it was given (heat map, deletion test) and the similar annotated cases, in their panels, out.
 import { getJson, insist, postJson } from "/page/call.js";
-import { readable } from "/page/cards.js";
+import { headingOf, readable } from "/page/cards.js";
 import { find, make, precise, refill } from "/page/make.js";
 import { hideHeat, showHeat } from "/page/viewer.js";
 import { say } from "/page/words.js";
 
-const heading = (about, id) => about.questionnaire.questions.find((one) => one.id === id)?.wording.split(":")[0] ?? id;
 const later = (panel) => (error) => panel.replaceChildren(make("p", {}, say("retry", { r: error.message, n: error.after })));
 
 // Show why an answer was given; `current` tells whether the person still wants it when it comes.
@@ -20,7 +19,7 @@ export async function explain(visit, question, about, current) {
       const ask = () => postJson(`/v1/cases/${visit.case.case}/why`, { questions: [question] });
       visit.whys[question] = (await insist(ask, later(panel))).answers[0];
     }
-    if (current()) tellWhy(panel, visit.whys[question], heading(about, question));
+    if (current()) tellWhy(panel, visit.whys[question], headingOf(about, question));
   } catch (error) {
     if (current()) panel.replaceChildren(make("p", { class: "fault", role: "alert" }, error.message));
   }
@@ -72,7 +71,7 @@ function tellSimilar(panel, visit, question, about) {
       make("p", {}, said ? readable(said.text) : say("unanswered"), " ",
         said && make("span", { class: same ? "tag same" : "tag" }, say(same ? "same" : "differs"))),
       rest.length ? make("details", {}, make("summary", {}, say("rest_of_it")),
-        make("ul", {}, rest.map((answer) => make("li", {}, make("b", {}, `${heading(about, answer.question)}: `), readable(answer.text))))) : null);
+        make("ul", {}, rest.map((answer) => make("li", {}, make("b", {}, `${headingOf(about, answer.question)}: `), readable(answer.text))))) : null);
   });
-  panel.replaceChildren(make("h2", {}, `${say("similar")} · ${heading(about, question)}`), make("ol", { class: "trio" }, cases));
+  panel.replaceChildren(make("h2", {}, `${say("similar")} · ${headingOf(about, question)}`), make("ol", { class: "trio" }, cases));
 }

@@ -63,7 +63,7 @@ const page = {
 
   mark() {
     const { visit } = page;
-    if (visit?.case) markPlaces(page.marks ? visit.answers : [], page.cards.current?.dataset.question);
+    if (visit?.case) markPlaces(page.marks ? visit.answers : [], page.cards.current?.dataset.question, visit.case.spacing_mm);
     find("boxes").setAttribute("aria-pressed", `${page.marks}`);
   },
 

@@ -67,31 +67,33 @@ function draw(tag, values, text) {
   return made;
 }
 
-// The number that an answer measures of a place, if it measures one: parts are called QUESTION.LABEL.
-function measured(answer, label) {
-  const found = Object.entries(answer.parts ?? {}).find(([id]) => id.slice(id.indexOf(".") + 1) === label)?.[1];
-  return found?.value === undefined ? label : `${label} ${Number(found.value.toPrecision(3))} ${found.unit}`;
+// A mark's name, and its width and height where it is known how large a pixel is (mm, row and column).
+function nameMark(label, points, spacing) {
+  if (!spacing) return label;
+  const [wide, high] = [0, 1].map((axis) => {
+    const along = points.map((point) => point[axis]);
+    return Number(((Math.max(...along) - Math.min(...along)) * spacing[1 - axis]).toPrecision(3));
+  });
+  return `${label} ${wide} × ${high} mm`.trim();
 }
 
 // Draw the boxes and outlines of answers; those of the answer in hand are stronger.
-export function markPlaces(answers, current) {
-  const labels = [...new Set(answers.flatMap((one) => [...one.boxes, ...one.outlines].map((mark) => mark.label)))];
-  const made = [];
-  for (const answer of answers) {
-    for (const mark of [...answer.boxes, ...answer.outlines]) {
-      const stroke = COLOURS[labels.indexOf(mark.label) % COLOURS.length];
-      const [x0, y0, x1, y1] = mark.xyxy ?? [];
-      const values = { stroke, fill: "none", class: answer.question === current ? "strong" : "" };
-      const points = mark.points ?? [];
-      made.push(mark.xyxy
+export function markPlaces(answers, current, spacing) {
+  const all = answers.flatMap((answer) => [...answer.boxes, ...answer.outlines].map((mark) => ({ answer, mark })));
+  const labels = [...new Set(all.map(({ mark }) => mark.label))];
+  find("places").replaceChildren(...all.flatMap(({ answer, mark }) => {
+    const stroke = COLOURS[labels.indexOf(mark.label) % COLOURS.length];
+    const values = { stroke, fill: "none", class: answer.question === current ? "strong" : "" };
+    const [x0, y0, x1, y1] = mark.xyxy ?? [];
+    const points = mark.points ?? [[x0, y0], [x1, y1]];
+    const [x, y] = points.reduce((best, point) => (point[1] < best[1] ? point : best));
+    return [
+      mark.xyxy
         ? draw("rect", { ...values, x: x0, y: y0, width: x1 - x0, height: y1 - y0 })
-        : draw("polygon", { ...values, points: points.map((point) => point.join(",")).join(" ") }));
-      const [x, y] = mark.xyxy ? [x0, y0] : points.reduce((best, point) => (point[1] < best[1] ? point : best));
-      made.push(draw("text", { x, y, dy: "-0.3em", fill: stroke }, measured(answer, mark.label)));
-    }
-  }
-  find("places").replaceChildren(...made);
-  return labels.length;
+        : draw("polygon", { ...values, points: points.map((point) => point.join(",")).join(" ") }),
+      draw("text", { x, y: Math.max(y, 8), dy: "-0.3em", fill: stroke, class: values.class }, nameMark(mark.label, points, spacing)),
+    ];
+  }));
 }
 
 export function hideHeat() {

@@ -39,6 +39,7 @@ const WORDS = {
   enter: ["Enter", "进入"],
   notsure: ["Not sure", "不确定"],
   noanswer: ["no answer in the questionnaire's words", "没有符合问卷用语的回答"],
+  drawn: ["drawn on the picture", "已标在图像上"],
   nothing: ["none", "无"],
   "very sure": ["very sure", "非常确定"],
   sure: ["sure", "确定"],

@@ -273,6 +273,7 @@ def predict_untuned(
         exam = replace(exam, candidates={id: offer for id, offer in exam.candidates.items() if id in closed})
     path, model = out / f"{split}.base.jsonl", recipe.model
     with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_base(recipe)) as answer:
+        exam = _tell_neighbours(answer, exam, out, out, None)
         made = _answer_mode(answer, exam, "base", path, out)
     return Predicted(files=(str(path),), not_run={}, made=made)
 

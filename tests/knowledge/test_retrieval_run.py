@@ -135,8 +135,19 @@ def test_a_stale_index_is_refused_with_what_to_do(bench: Path, tmp_path: Path) -
         assert words in done.err
         assert f"make it anew: residency index {bench / 'data'} --model {bench / 'model'}" in done.err
     (index / "index.json").write_text(json.dumps(card))
-    (bench / "documents/guideline.md").write_text("Another edition.")
+    guideline = bench / "documents/guideline.md"
+    before = guideline.read_text()
+    guideline.write_text("Another edition.")
     assert "guideline.md has changed since" in run_residency("predict", bench / "runs/told", *keys).err
+    guideline.write_text(before)
+
+
+def test_an_untuned_model_is_told_of_cases_too(bench: Path, tmp_path: Path) -> None:
+    keys = ["retrieval.k=1", f"retrieval.index={bench / 'data/index'}"]
+    done = run_residency("predict", bench / "model", *keys, "--data", bench / "data", "--as", "base", "--out", tmp_path)
+    assert done.code == 0, done.err
+    (file,) = tmp_path.rglob("test.base.jsonl")
+    assert all(len(made.neighbours) == 1 for made in read_lines(file, Prediction))
 
 
 def test_what_cannot_be_is_told(bench: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from residency.commands.app import Json, Seed, app
 from residency.errors import UserError
 from residency.tell import out_console, say, tell
-from residency.types import SplitName
+from residency.types import Mode, SplitName
 
 if TYPE_CHECKING:
     from residency.knowledge.adapt import What
@@ -105,6 +105,54 @@ def adapt_captions(
         f"next: residency train RECIPE data={out}",
         markup=False,
     )
+
+
+@app.command()
+def verify(
+    predictions: Annotated[Path, typer.Argument(help="A run folder, or a predictions file.")],
+    verifier: Annotated[
+        str, typer.Option("--with", help="The second model: http://HOST:PORT/v1#MODEL, a folder, a run, a short name.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which part of the dataset, for a run folder.")] = "test",
+    mode: Annotated[Mode, typer.Option("--as", help="Whose answers are verified.")] = "own",
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Let it answer what it disputes, in a file beside.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder; left out, `verified` beside the predictions.")] = None,
+    remote: Remote = False,
+    as_json: Json = False,
+) -> None:
+    """Let a second, larger model judge each claim against its image; rank what a person should look at first."""
+    from residency.evaluate.read import read_run, read_siblings
+    from residency.knowledge.verifier import open_verifier
+    from residency.knowledge.verify import verify_evidence
+
+    evidence = read_siblings(predictions, data) if predictions.is_file() else read_run(predictions, data, split)
+    folder = out or evidence.folder / "verified"
+    opened = open_verifier(verifier, evidence.dataset.folder, remote=remote)
+    found = verify_evidence(evidence, opened, folder, mode=mode, propose=propose, say=say)
+    if as_json:
+        tell(found, True)
+        return
+    score, kept = found.agreement, found.calibration
+    if score.value is not None:
+        ends = "" if score.low is None else f" [{score.low:.2f}, {score.high:.2f}]"
+        out_console.print(
+            f"agreement: {score.value:.2f}{ends} of {score.n} claims, {score.groups} groups", markup=False
+        )
+    if kept:
+        ece = "" if kept.ece is None else f", calibration error {kept.ece:.2f}"
+        out_console.print(f"confidence foretells agreement: Brier score {kept.brier:.2f}{ece}", markup=False)
+    told = f"{found.claims} claims: {found.disputed} disputed, {found.unsure} unsure, {found.failed} failed"
+    right, wrong = found.confirmed_right, found.disputed_wrong
+    out_console.print(told, markup=False)
+    if right[1] or wrong[1]:
+        against = f"confirmed and right {right[0]} of {right[1]}, disputed and wrong {wrong[0]} of {wrong[1]}"
+        out_console.print(f"against the reference: {against}", markup=False)
+    if propose:
+        out_console.print(f"proposed: {folder / 'proposed.jsonl'} ({found.proposed} answers)", markup=False)
+    out_console.print(f"for review: {folder / 'disagreements.csv'}", markup=False)
 
 
 def _known_table(questions: "tuple[Known, ...]") -> Table:

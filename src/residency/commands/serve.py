@@ -55,7 +55,8 @@ def serve(
         Wanted(
             model=model, data=data, questionnaire=questionnaire, port=port, host=host, store=store, database=database,
             tokens=tokens, hosts=tuple(allow_host or ()), certificate=certificate, key=key, batch=batch,
-            places=places, threads=threads, timeout=timeout, most_mb=most_mb, upload_seconds=upload_seconds, masking=mask_text,
+            places=places, threads=threads, timeout=timeout, most_mb=most_mb, upload_seconds=upload_seconds,
+            masking=mask_text,
         ),
         say,
     )  # fmt: skip
@@ -133,3 +134,26 @@ def _review_table(found: "Summary") -> Table:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+@app.command("queue")
+def queue_images(
+    source: Annotated[Path, typer.Argument(help="A dataset (its images without answers), or a folder of images.")],
+    model: Annotated[str, typer.Option(help="A run's folder, or a base model's short name (nano) or folder.")],
+    out: Annotated[Path, typer.Option(help="A .csv with what spoke for each image, or a .xlsx to fill in.")] = Path(
+        "queue.csv"
+    ),
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it is not the run's own.")] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="A closed question whose rare answers come first; left out, the first one.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="How many images the round takes; left out, all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Rank images without answers for the next annotation round: unsure, unlike what is known, of rare answers."""
+    from residency.serve.run import require_packages
+
+    require_packages()
+    from residency.serve.rounds import plan_round
+
+    tell(plan_round(source, model, out, data=data, balance=balance, most=most), as_json)

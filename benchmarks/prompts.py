@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import yaml
 
@@ -64,9 +65,11 @@ def run_rows(
         test, train = dataset.split("test", fold), dataset.split("train", fold)
         rows["majority answer"].made += predict_majority(train, test, dataset.questionnaire)
         bare = Recipe(name="base", data=data, model=model, fold=fold)
-        began = perf_counter()
-        search = search_prompts(model, data, out / "search" / str(fold), say, fold=fold)
-        spent = perf_counter() - began
+        began, time = perf_counter(), out / "search" / str(fold) / "seconds.json"
+        search = search_prompts(model, data, time.parent, say, fold=fold)
+        if not time.is_file():
+            write_text(time, json.dumps(perf_counter() - began))
+        spent = json.loads(time.read_text())
         ways = (Phrasing(), search.pick(0).asked, search.pick(3).asked)
         for name, way in zip(ASKED, ways, strict=True):
             where = out / "asked" / str(fold) / name.replace(" ", "-").replace(",", "")
@@ -82,7 +85,14 @@ def run_rows(
 
 
 def _tune(
-    row: Row, out: Path, data: Path, model: str, fold: int, epochs: int, named: dict, say: Callable[[str], None]
+    row: Row,
+    out: Path,
+    data: Path,
+    model: str,
+    fold: int,
+    epochs: int,
+    named: dict[str, Any],
+    say: Callable[[str], None],
 ) -> None:
     ((name, settings),) = named.items()
     values = {"name": f"{name.split(',')[0].replace(' ', '-')}-{fold}", "data": str(data), "model": model, "fold": fold}

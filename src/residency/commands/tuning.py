@@ -83,6 +83,7 @@ def prompts(
 
     The same command goes on after a stop.
     """
+    from residency.evaluate.bootstrap import FEW_GROUPS
     from residency.prompting.search import FILE, search_prompts
 
     is_run = (Path(model) / "config.yaml").is_file()
@@ -92,7 +93,8 @@ def prompts(
         tell(search, True)
         return
     out_console.print(prompt_table(search))
-    out_console.print(f"{search.samples} answers of {search.groups} groups; {search.note}", markup=False)
+    few = "" if search.groups >= FEW_GROUPS else f", too few for intervals to be trusted ({FEW_GROUPS} or more are)"
+    out_console.print(f"{search.samples} answers of {search.groups} groups{few}; {search.note}", markup=False)
     for best in search.best:
         of = "any number of" if best.shots is None else str(best.shots)
         out_console.print(f"\nbest with {of} examples:\n{best.recipe}", markup=False)

@@ -1,4 +1,4 @@
-"""DICOM folders through `residency ingest`: found by the sheet's names, grouped by hidden patients, with their scale."""
+"""DICOM folders through `residency ingest`: found by the sheet's names, grouped by hidden patients, and scaled."""
 
 import json
 from pathlib import Path
@@ -18,9 +18,9 @@ from tests.run_command import Done, run_residency
 PATIENTS = 9
 
 
-def make_files(folder: Path) -> Path:
-    """Write `images/`: a still each of nine patients, named with the patient's name, and a clip of the first."""
-    for number in range(PATIENTS):
+def make_files(folder: Path, patients: int = PATIENTS) -> Path:
+    """Write `images/`: a still of each patient, named with the patient's name, and a clip of the first."""
+    for number in range(patients):
         header = with_regions(with_pixels(made_header(number, f"QX778{number}"), speckle(number)), (0.01, 0.02))
         write_dicom(folder / "images" / "Featherstonehaugh" / f"still{number}.dcm", header)
     clip = np.stack([speckle(50 + number) for number in range(3)])
@@ -28,11 +28,11 @@ def make_files(folder: Path) -> Path:
     return folder / "images"
 
 
-def make_sheet(folder: Path, patient: bool = False) -> Path:
+def make_sheet(folder: Path, patient: bool = False, patients: int = PATIENTS) -> Path:
     rows: list[tuple[object, ...]] = [HEADINGS]
-    names = [f"still{number}.dcm" for number in range(PATIENTS - 1)] + ["STILL8", "IM0001#2"]
+    names = [f"still{number}.dcm" for number in range(patients - 1)] + [f"STILL{patients - 1}", "IM0001#2"]
     for number, name in enumerate(names):
-        rows.append((name, f"qx778{number % PATIENTS}" if patient else None, "abdomen", "A", *ROW))
+        rows.append((name, f"qx778{number % patients}" if patient else None, "abdomen", "A", *ROW))
     return write_book(folder / "answers.xlsx", {"Annotations": rows})
 
 

@@ -6,7 +6,10 @@ Healthcare`, `5/25/2011`, `2:56:22 PM` and the patient's number, examples_ybr_co
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,3 +129,20 @@ def test_a_file_with_text_is_refused_where_that_was_asked(flow: Flow, tmp_path: 
     assert done.code == 1
     assert "line(s) of text are burned into the picture [burned-in-text]" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_text_is_masked_without_a_network_and_without_a_file_elsewhere(tmp_path: Path) -> None:
+    """Without a route: models lie in the package, and nothing is fetched or written elsewhere."""
+    apart = ["unshare", "--map-root-user", "--net"]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("unshare may not make a network namespace here")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "home").mkdir()
+    shutil.copy(get_testdata_file("examples_rgb_color.dcm", download=False), tmp_path / "files")
+    command = [sys.executable, "-m", "residency", "deidentify", "files", "--out", "out"]
+    home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([*apart, *command], cwd=tmp_path, env=os.environ | home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "masked: " in done.stdout
+    assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "home", "out"]

@@ -22,13 +22,15 @@ Burned = Literal["mask", "refuse", "keep"]
 """What is done about burned-in text: masked, the file refused, or (a risk accepted by name) left in."""
 _TILE, _LAP = 1000, 120
 """Side of a tile and what it shares with the next, in pixels: RapidOCR shrinks what is larger than 2,000."""
+_SMALL = 368
+"""RapidOCR enlarges a picture to 736 pixels itself: one of half of that is read at twice the size either way."""
 _ROUNDS = 5
-_SURE = 0.5
-"""Least likelihood of a line's letters, RapidOCR's own bound."""
+_SURE, _BOX = 0.3, 0.4
+"""Least likelihood of a line's letters and of its box. RapidOCR's own bounds are 0.5: a mask too many does less harm."""
 _LARGE = 0.1
 """One or two letters taller than this share of the picture are none: a skull is read as a 6, and names nobody."""
 _LEAST_PAD, _PAD = 3, 0.25
-"""A mask goes beyond its line by this many pixels, or this share of the line's height."""
+"""A mask goes beyond its line by this many pixels, or this share of its height; to the sides by the height itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class TextReader:
             params={
                 "Global.log_level": "critical",
                 "Global.text_score": _SURE,
+                "Det.box_thresh": _BOX,
                 f"{inference}.intra_op_num_threads": threads,
                 f"{inference}.inter_op_num_threads": 1,
             }
@@ -95,7 +98,9 @@ class TextReader:
             low, high = np.asarray(corners_42).min(0) / scale, np.asarray(corners_42).max(0) / scale
             if sum(map(str.isalnum, letters)) <= 2 and high[1] - low[1] > _LARGE * min(height, width):
                 continue
-            pad = max(_LEAST_PAD, _PAD * float(high[1] - low[1]))
+            line = float(high[1] - low[1])
+            # A detector often misses a line's first or last letter.
+            pad = np.maximum(_LEAST_PAD, (line, _PAD * line))
             x0, y0 = (np.floor(low - pad) + place).clip(0).astype(int).tolist()
             x1, y1 = (np.ceil(high + pad) + place).clip(0, (width, height)).astype(int).tolist()
             yield Text(letters, (x0, y0, x1, y1))
@@ -146,9 +151,10 @@ def _brightest(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _pieces(frame: np.ndarray) -> Iterator[tuple[Box, int]]:
-    """Yield what is read and at what size: the whole, then tiles at twice the size."""
+    """Yield what is read and at what size: the whole, then tiles at twice the size; of a small picture these alone."""
     height, width = frame.shape[:2]
-    yield (0, 0, width, height), 1
+    if max(height, width) > _SMALL:
+        yield (0, 0, width, height), 1
     for top in range(0, max(1, height - _LAP), _TILE - _LAP):
         for left in range(0, max(1, width - _LAP), _TILE - _LAP):
             yield (left, top, min(left + _TILE, width), min(top + _TILE, height)), 2

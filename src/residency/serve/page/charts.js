@@ -5,6 +5,7 @@ import { say } from "/page/words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 320;
+const LONGEST = 48; // letters of a name in a legend
 
 function draw(tag, values, ...inside) {
   const made = document.createElementNS(SVG, tag);
@@ -29,11 +30,11 @@ function stack(parts, height = 18) {
 
 // A figure with its interval on a scale from -1 to 1.
 function dot(figure) {
-  const at = (value) => ((value + 1) / 2) * WIDE;
-  const marks = [draw("line", { x1: 0, x2: WIDE, y1: 12, y2: 12, class: "axis" })];
+  const at = (value) => 8 + ((value + 1) / 2) * (WIDE - 16);
+  const marks = [draw("line", { x1: at(-1), x2: at(1), y1: 12, y2: 12, class: "axis" })];
   for (const [value, name] of [[-1, "−1"], [0, "0"], [1, "1"]]) {
     marks.push(draw("line", { x1: at(value), x2: at(value), y1: 7, y2: 17, class: "axis" }));
-    marks.push(draw("text", { x: Math.min(WIDE - 6, Math.max(8, at(value))), y: 29, "text-anchor": "middle" }, name));
+    marks.push(draw("text", { x: at(value), y: 29, "text-anchor": "middle" }, name));
   }
   if (figure.low !== null) marks.push(draw("line", { x1: at(figure.low), x2: at(figure.high), y1: 12, y2: 12, class: "reach" }));
   marks.push(draw("circle", { cx: at(figure.value), cy: 12, r: 6, class: "dot" }));
@@ -53,8 +54,14 @@ function ratings(counts) {
   return chart(98, Object.entries(counts).map(([stars, count]) => `${stars}: ${count}`).join(", "), marks);
 }
 
+// A name for a legend: of an empty set "none", of a long one its beginning.
+function shorten(name) {
+  if (!name) return say("nothing");
+  return name.length > LONGEST ? `${name.slice(0, LONGEST)} …` : name;
+}
+
 function legend(names) {
-  return make("ul", { class: "legend" }, names.map((name, place) => make("li", {}, make("span", { class: `key part${place}` }), name)));
+  return make("ul", { class: "legend" }, names.map((name, place) => make("li", { title: name }, make("span", { class: `key part${place}` }), shorten(name))));
 }
 
 function tile(key, value, note) {
@@ -105,7 +112,7 @@ function drift(questions) {
     const names = [...new Set(Object.values(one.drift.weeks).flatMap(Object.keys))];
     const rows = Object.entries(one.drift.weeks).map(([week, shares]) => make("div", { class: "week" },
       make("span", { class: "quiet" }, `${week} (${one.drift.cases[week]})`),
-      stack(Object.entries(shares).map(([name, share]) => ({ share, place: names.indexOf(name) % 8, name })), 14)));
+      stack(Object.entries(shares).map(([name, share]) => ({ share, place: names.indexOf(name), name: shorten(name) })).sort((one, other) => one.place - other.place), 14)));
     const told = one.drift.distance === null ? say("driftone") : say("driftline", { d: two(one.drift.distance), p: one.drift.p });
     return line(one.heading, ...rows, legend(names), make("p", { class: "quiet" }, told));
   });
@@ -116,9 +123,9 @@ export async function showCharts() {
   const blocks = [tiles(told)];
   if (told.reviewed_cases) {
     blocks.push(make("div", { class: "blocks" },
-      card(say("verdicts"), legend(["accept", "edit", "reject"].map((kind) => say(kind))), ...verdicts(told.questions).filter(Boolean)),
-      card(say("agreement"), make("p", { class: "quiet" }, say("agreenote")), ...agreement(told.questions)),
-      card(say("ratings"), ratings(told.ratings))));
+      make("div", { class: "column" }, card(say("ratings"), ratings(told.ratings)),
+        card(say("verdicts"), legend(["accept", "edit", "reject"].map((kind) => say(kind))), ...verdicts(told.questions).filter(Boolean))),
+      card(say("agreement"), make("p", { class: "quiet" }, say("agreenote")), ...agreement(told.questions))));
   } else {
     blocks.push(make("p", {}, say("noreviews")));
   }

@@ -129,6 +129,13 @@ def _studio(folder: Path) -> None:
     _json(folder / "studio" / "export.json", [task(*pair) for pair in zip(NAMES, planes, strict=True)])
 
 
+def _listed(folder: Path) -> None:
+    boxes = [{"image_filename": f"{name}.png", "label": "femur", "bbox": [4, 6, 40, 30]} for name in NAMES]
+    _json(folder / "boxes.json", boxes)
+    rows = [f"{name}.png,P{n},longitudinal view of femur" for n, name in enumerate(NAMES)]
+    _text(folder / "planes.csv", "Image,Patient,Plane Evaluation", *rows)
+
+
 _WRITERS: tuple[Callable[[Path], None], ...] = (
-    _vqa_rad, _slake, _parquet, _flan, _boxes, _masks, _tables, _studio,
+    _vqa_rad, _slake, _parquet, _flan, _boxes, _listed, _masks, _tables, _studio,
 )  # fmt: skip

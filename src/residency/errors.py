@@ -45,6 +45,11 @@ class MissingExtra(UserError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed", do=f"pip install 'residency[{extra}]'")
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> "tuple[type[MissingExtra], tuple[str, str]]":
+        """Let a process hand the error to another."""
+        return MissingExtra, (self.package, self.extra)
 
 
 def _listed(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ pytest.importorskip("pydicom", reason="DICOM is read with residency[dicom]")
 from residency.dicom.apart import Apart
 from residency.dicom.header import LIMITS, Refused
 from residency.dicom.veil import Veil
+from residency.errors import MissingExtra
 from tests.dicom.files import PLANTED, file_bytes, made_header, speckle, with_pixels, write_dicom
 from tests.dicom.hostile import make_hostile
 from tests.run_command import run_residency
@@ -75,6 +77,13 @@ def test_another_seed_gives_other_bytes_that_are_refused_too(tmp_path: Path) -> 
         for path in paths[:-1]:  # the last, which takes seconds, is the same
             with pytest.raises(Refused):
                 apart.read_raw(path, LIMITS, Veil(bytes(32)))
+
+
+def test_an_error_of_the_process_apart_is_the_same_here() -> None:
+    missing = pickle.loads(pickle.dumps(MissingExtra("what decodes JPEG", "dicom")))
+    assert str(missing) == str(MissingExtra("what decodes JPEG", "dicom")) and "residency[dicom]" in missing.do
+    refused = pickle.loads(pickle.dumps(Refused("bomb", "is too large")))
+    assert (refused.kind, str(refused), refused.exit_code) == ("bomb", "is too large", 1)
 
 
 def test_a_decoder_that_is_slow_or_dies_is_ended_and_the_next_file_is_read() -> None:

@@ -104,9 +104,16 @@ def test_pictures_beside_dicom_files_are_left_out_and_counted(tmp_path: Path) ->
     make_files(tmp_path)
     make_sheet(tmp_path)
     draw_image(tmp_path / "images" / "thumbnail.png")
+    (tmp_path / "images" / "readme.txt").write_text("from the ward")
     done = ingest(tmp_path)
     assert done.code == 0, done.err
     assert "1 file(s) beside the DICOM files are no DICOM and were left out" in done.out
+    assert "beside-dicom 2" in done.out
+    named = [HEADINGS, ("thumbnail.png", None, "abdomen", "A", *ROW)]
+    write_book(tmp_path / "answers.xlsx", {"Annotations": named})
+    asked = ingest(tmp_path, "--replace")
+    assert asked.code == 1
+    assert "`thumbnail.png`: is a plain picture beside DICOM files: ingest it from a folder of its own" in asked.err
 
 
 def test_plain_pictures_still_need_a_grouping(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A folder of DICOM files in; its de-identified pictures in a hidden folder, found by the files' names, out."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -48,9 +48,10 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
         found = write_pictures(listed.files, folder / "images", settings)
         if not found.images:
             raise CheckFailed("dicom", [_told(line) for line in found.refused], do="bring files that hold pictures")
-        if listed.others:
-            message = f"{listed.others} file(s) beside the DICOM files are no DICOM and were left out"
-            found.notes.append(Problem(kind="beside-dicom", message=message))
+        _note_others(listed.others, found, settings)
+        if unnamed := len({one.sha256 for one in found.images.values() if one.patient is None}):
+            message = f"{unnamed} file(s) name no patient: their study is their group"
+            found.notes.append(Problem(kind="no-patient", message=message))
         yield replace(origin, place=replace(origin.place, images=folder / "images", unpacked=True)), found
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,6 +60,19 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
 def index_decoded(root: Path, found: Decoded) -> ImageIndex:
     """Return the index that finds a picture by its file's name in the user's folder."""
     return ImageIndex(root, {name: root / name for name in found.images}, found.problems, found.called)
+
+
+def _note_others(others: Sequence[str], found: Decoded, settings: Settings) -> None:
+    """Note files beside DICOM: plain pictures each, since a sheet may name them, and the number of all others."""
+    pictures = [name for name in others if name.lower().endswith(ENDINGS)]
+    for name in pictures:
+        hidden = settings.veil.name("file", name)
+        message = "is a plain picture beside DICOM files: ingest it from a folder of its own"
+        found.problems.append(Problem(kind="beside-dicom", message=message, source=Source(file=hidden)))
+        found.called[hidden] = (name,)
+    if left := len(others) - len(pictures):
+        message = f"{left} file(s) beside the DICOM files are no DICOM and were left out"
+        found.notes.append(Problem(kind="beside-dicom", message=message))
 
 
 def _told(line: str) -> Problem:

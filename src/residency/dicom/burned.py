@@ -26,7 +26,7 @@ _SMALL = 368
 """RapidOCR enlarges a picture to 736 pixels itself: one of half of that is read at twice the size either way."""
 _ROUNDS = 5
 _SURE, _BOX = 0.3, 0.4
-"""Least likelihood of a line's letters and of its box. RapidOCR's own bounds are 0.5: a mask too many does less harm."""
+"""Least likelihood of a line's letters and of its box. RapidOCR's own are 0.5, but a mask too many does less harm."""
 _LARGE = 0.1
 """One or two letters taller than this share of the picture are none: a skull is read as a 6, and names nobody."""
 _LEAST_PAD, _PAD = 3, 0.25

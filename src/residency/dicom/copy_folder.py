@@ -42,7 +42,7 @@ def copy_folder(folder: Path, out: Path, kind: Kind, settings: Settings, key: Pa
     _check_places(folder, out, key)
     listed = list_folder(folder)
     if not listed.files:
-        raise UserError(f"{folder} holds no DICOM files", found=f"{listed.others} other file(s)")
+        raise UserError(f"{folder} holds no DICOM files", found=f"{len(listed.others)} other file(s)")
     with new_folder(out, replace_old=False) as made:
         decoded, names = _write(listed.files, made, kind, settings)
         if not names:

@@ -32,10 +32,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Listed:
-    """The files of a folder: DICOM by their path below it, in order, and the number of all others."""
+    """The files of a folder: DICOM by their path below it, in order, and the paths of all others."""
 
     files: dict[str, Path]
-    others: int
+    others: tuple[str, ...]
 
 
 def list_folder(root: Path) -> Listed:
@@ -50,7 +50,8 @@ def list_folder(root: Path) -> Listed:
     def refuse(error: OSError) -> None:
         raise UserError(f"the folder {error.filename} cannot be listed", found=error.strerror, do="ask for the right")
 
-    files, others = {}, 0
+    files: dict[str, Path] = {}
+    others = []
     inside = root.resolve()
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
@@ -60,11 +61,12 @@ def list_folder(root: Path) -> Listed:
                 continue
             if not path.is_file():
                 continue
+            below = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
             if name.lower().endswith(NAMED) or _begins_so(path):
-                files[path.relative_to(root).as_posix().encode("utf-8", "replace").decode()] = path
+                files[below] = path
             else:
-                others += 1
-    return Listed(files, others)
+                others.append(below)
+    return Listed(files, tuple(others))
 
 
 def holds_dicom(root: Path, passed: tuple[str, ...] = ()) -> bool:

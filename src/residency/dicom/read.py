@@ -1,11 +1,9 @@
 """A DICOM file in; its frames as de-identified pictures, their scale and names, and what was removed out.
 
-from residency.dicom.burned import TextReader
-from residency.dicom.read import read_frames
-from residency.dicom.veil import draw_veil
-
-reading = read_frames(data, veil=draw_veil(), reader=TextReader())   # bytes or a path
-reading.frames[0].picture, reading.spacing_mm, reading.identity.study
+with Apart() as apart:                                  # bytes or a path, decoded in a process of its own
+    raw = apart.read_raw(data, LIMITS, draw_veil())
+reading = clear_raw(raw, TextReader(), "mask")
+reading.frames[0].picture, reading.spacing_mm, reading.identity.patient
 """
 
 import hashlib
@@ -74,26 +72,6 @@ class Reading:
     def spacing_mm(self) -> tuple[float, float] | None:
         """(row, column) in mm a pixel."""
         return self.scale.spacing_mm
-
-
-def read_frames(
-    source: Path | bytes,
-    limits: Limits = LIMITS,
-    *,
-    veil: Veil,
-    reader: TextReader | None,
-    burned: Burned = "mask",
-    most: int | None = None,
-) -> Reading:
-    """Read a file's frames, at most so many of them, evenly spread; de-identified, burned-in text masked.
-
-    `reader` may be None only where `burned` is `keep`.
-
-    Raises:
-        MissingExtra: pydicom, a decoder or RapidOCR is not installed.
-        Refused: the file is not used, and why.
-    """
-    return clear_raw(read_raw(source, limits, veil, most), reader, burned)
 
 
 def read_raw(source: Path | bytes, limits: Limits, veil: Veil, most: int | None = None) -> Raw:

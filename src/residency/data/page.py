@@ -57,7 +57,6 @@ _KINDS = {
     "repeated-image": "image annotated twice",
     "repeated-mark": "box or outline that stands twice",
     "repeated-row": "answer that stands twice",
-    "run-length-mask": "mask that is not read",
     "sheet-left-out": "sheet without images",
     "stray-annotation": "annotation of no image or label",
     "stray-space": "space at an answer's end",

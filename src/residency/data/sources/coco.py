@@ -19,10 +19,12 @@ from residency.data.sources.boxes import (
     outline_lines,
     split_of_parts,
 )
+from residency.data.sources.masks import trace_region
 from residency.data.sources.records import lacks, list_json, read_values
+from residency.data.sources.runs import decode_runs
 from residency.types import Problem, Questionnaire, Source
 
-HOLDS = "COCO: a JSON of images, annotations (bbox, polygons) and categories, one a split where there are several"
+HOLDS = "COCO: a JSON of images, annotations (bbox, polygons, run lengths) and categories; one a split if there are several"
 _PARTS = ("images", "annotations", "categories")
 
 
@@ -95,11 +97,15 @@ def _read_box(item: dict[str, Any], label: str, place: Source, marks: list[Mark]
 
 
 def _read_polygons(item: dict[str, Any], label: str, place: Source, marks: list[Mark], reading: Reading) -> None:
-    """Add an annotation's polygons; a run-length mask is left out, with a flag."""
+    """Add an annotation's polygons; of a run-length mask the outlines of its parts."""
     told = item.get("segmentation") or []
     if isinstance(told, dict):
-        message = f"`{label}`: a run-length mask is left out, its box is kept"
-        reading.flags.append(Problem(kind="run-length-mask", message=message, source=place))
+        region_HW = decode_runs(told)
+        if region_HW is None:
+            message = f"`{label}`: no run-length mask can be read in it; its box is kept"
+            reading.problems.append(Problem(kind="invalid-outline", message=message, source=place))
+        else:
+            marks.extend(trace_region(region_HW, label, place))
         return
     for polygon in told:
         flat = polygon if isinstance(polygon, list) and all(isinstance(v, int | float) for v in polygon) else []

@@ -104,7 +104,7 @@ def _read_file(
         shown = "; ".join(",".join(map(str, level)) for level in strange[:4])
         reading.flags.append(Problem(kind="unnamed-level", message=f"level {shown} has no --label", source=source))
     image = _ENDING.sub("", path.stem)
-    marks = [mark for label, region_HW in regions.items() for mark in _trace(region_HW, label, source)]
+    marks = [mark for label, region_HW in regions.items() for mark in trace_region(region_HW, label, source)]
     if not marks:
         reading.flags.append(Problem(kind="nothing-marked", message="the mask marks nothing", source=source))
     size = (levels.shape[1], levels.shape[0])
@@ -127,7 +127,7 @@ def _levels(levels_HWC: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(map(int, kind)) for kind in kinds if kind.any()][:50]
 
 
-def _trace(region_HW: np.ndarray, label: str, source: Source) -> Iterator[Mark]:
+def trace_region(region_HW: np.ndarray, label: str, source: Source) -> Iterator[Mark]:
     """Yield the outline of each part of a region, the largest first, in pixels."""
     from contourpy import contour_generator
 

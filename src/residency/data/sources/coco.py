@@ -24,7 +24,7 @@ from residency.data.sources.records import lacks, list_json, read_values
 from residency.data.sources.runs import decode_runs
 from residency.types import Problem, Questionnaire, Source
 
-HOLDS = "COCO: a JSON of images, annotations (bbox, polygons, run lengths) and categories; one a split if there are several"
+HOLDS = "COCO: a JSON of images, annotations (bbox, polygons, run lengths) and categories, or one such a split"
 _PARTS = ("images", "annotations", "categories")
 
 

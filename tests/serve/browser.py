@@ -65,6 +65,22 @@ class Browser:
         self.wait(lambda: self.one("#file").is_enabled())
         self.one("#file").send_keys("\n".join(map(str, paths)))
 
+    def drop(self, name: str, text: str) -> None:
+        """Drop a file of text on the page."""
+        self.run(
+            "const held = new DataTransfer(); held.items.add(new File([arguments[1]], arguments[0]));"
+            "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: held, bubbles: true, cancelable: true}))",
+            name,
+            text,
+        )
+
+    def touch(self, *steps: list[tuple[float, float]]) -> None:
+        """Put fingers down, move them step by step, and lift them."""
+        kinds = ["touchStart", *["touchMove"] * (len(steps) - 1)]
+        for kind, fingers in [*zip(kinds, steps, strict=True), ("touchEnd", [])]:
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(fingers)]
+            self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
     def rest(self, width: int, height: int) -> None:
         """Give the page another size, in CSS pixels."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

@@ -18,7 +18,7 @@ from PIL import Image
 
 from residency.ultrasound.phantom import CATEGORIES, HELD_OUT_SITE, draw_image
 
-STARTS_WITHIN = 60
+STARTS_WITHIN = 180
 
 
 @dataclass
@@ -45,19 +45,26 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *options: object, model: str = "nano", prefix: tuple[str, ...] = ()) -> Iterator[Server]:
-    """Run `residency serve` on a free port; it is stopped as a service manager stops it."""
+def serving(folder: Path, *options: object) -> Iterator[Server]:
+    """Run `residency serve --model nano` on a free port; it is stopped as a service manager stops it."""
     folder.mkdir(parents=True, exist_ok=True)
+    command = ["serve", "--model", "nano", "--store", str(folder / "store"), *map(str, options)]
+    with running(folder, command, folder / "store") as server:
+        yield server
+
+
+@contextmanager
+def running(folder: Path, arguments: list[str], store: Path) -> Iterator[Server]:
+    """Run a `residency serve` command in a folder, on a free port."""
     told = folder / f"told-{time.monotonic_ns()}"
-    command = [*prefix, sys.executable, "-m", "residency", "serve", "--model", model, "--port", "0"]
-    command += ["--store", str(folder / "store"), *map(str, options)]
+    command = [sys.executable, "-m", "residency", *arguments, "--port", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with told.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=folder)
     try:
-        address = _await_address(process, told)
+        address = _await_address(process, told).replace("0.0.0.0", "127.0.0.1")
         with httpx.Client(base_url=address, timeout=60, trust_env=False, verify=False) as client:
-            yield Server(address, folder / "store", process, told, client)
+            yield Server(address, store, process, told, client)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

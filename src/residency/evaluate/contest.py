@@ -176,7 +176,8 @@ def warn_contest(entered: Sequence[Entered], samples: Sequence[Sample]) -> list[
     found = []
     for one in entered:
         splits = one.dataset.splits
-        if splits and one.shown.mode in ("own", "blind", "shuffled", "mute", "probe", "knn", "textprobe", "words"):
+        trained_here = ("own", "blind", "shuffled", "mute", "probe", "knn", "textprobe", "words", "detector")
+        if splits and one.shown.mode in trained_here:
             folds = [fold.split_of() for fold in splits.folds]
             trained = {
                 s.group

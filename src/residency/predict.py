@@ -20,7 +20,7 @@ from residency.models.family import Images
 from residency.models.prompts import word_whole
 from residency.models.registry import Opened
 from residency.progress import track
-from residency.questionnaire import render_answer
+from residency.questionnaire import ABSTENTION, is_abstention, render_answer
 from residency.types import (
     Answer,
     Mode,
@@ -61,6 +61,8 @@ def offer_candidates(question: Question, training: Sequence[Sample]) -> Candidat
     offered = dict(seen.most_common(MOST_CANDIDATES))
     if question.type != "set":
         offered = {(name, name): 0 for name in question.names} | offered
+    if any(sample.question == question.id and is_abstention(sample.suffix or "") for sample in training):
+        offered[ABSTENTION, ABSTENTION] = 0  # what the training answers may say, the model may choose
     if len(offered) < 2:
         return None
     texts, answers = zip(*offered, strict=True)

@@ -255,7 +255,8 @@ class Score(Record):
     `of` is what was scored: a mode (`own` ...), `majority`, a floor, or a difference such as `own-blind`.
     `question` is a question's or a sub-answer's id; `subset` is `all`, `category=NAME`, `annotated=yes|no`.
     [low, high] is the 95% interval by group bootstrap; `exact` the exact binomial one where groups are too few.
-    `unparsed` answers hold none that could be read; `unclear` of them assert several options, or none for sure.
+    `unparsed` answers hold none that could be read; `unclear` of them assert several options, or none for sure, and
+    `abstained` of them say that the image does not tell: not right, but no false claim either.
     """
 
     of: str
@@ -270,5 +271,6 @@ class Score(Record):
     groups: int
     unparsed: int = 0
     unclear: int = 0
+    abstained: int = 0
     unscored: int = 0
     note: str = ""

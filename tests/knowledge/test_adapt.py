@@ -1,6 +1,7 @@
 """KnowAda on an answer sheet: what is judged, cut and left; and the commands on real files, with a tiny model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from residency.knowledge.verdict import Verdict, judge_answer, list_claims
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.registry import open_model
 from residency.questionnaire import ABSTENTION, load_questionnaire, render_answer
-from residency.types import Answer, Quantity, Sample
+from residency.types import Answer, Quantity, Sample, Splits
 from tests.contract.test_family import FULL, fit
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
 from tests.run_command import call_residency, run_residency
@@ -164,15 +165,16 @@ def test_an_adapted_dataset_says_less_names_every_cut_and_trains(bench: Path, pr
     assert len(cuts["known"]) == len(cuts["random"]) == facts["claims_before"] - facts["claims_after"]
     assert (bench / "known" / facts["parent"]).resolve() == (bench / "data").resolve()
     assert (bool(cuts["known"]), bool(cuts["full"])) == (True, False)
-    assert {cut.question for cut in cuts["known"]} == {"size"} < {cut.question for cut in cuts["random"]}
+    assert {cut.question for cut in cuts["known"]} == {"size"}
+    assert {cut.because for cut in cuts["random"]} == {"random"}
     assert all(cut.wrong == cut.judged == 10 and cut.because == "unknown" for cut in cuts["known"])
-    trained = {sample.id for sample in known.split("train")}
+    learned = {sample.id for name in ("train", "val") for sample in known.split(name)}
     for whole, sample in zip(made["full"].samples, known.samples, strict=True):
         assert (whole.id, sample.prefix, sample.question) == (sample.id, "<DETAILED_CAPTION>", None)
         assert known.image_path(sample).is_file()
         side, size = str(whole.suffix).splitlines()
         assert (side[:6], size[:6]) == ("side: ", "size: ")
-        assert sample.suffix == (side if sample.id in trained else whole.suffix)
+        assert sample.suffix == (side if sample.id in learned else whole.suffix)
     recipe = yaml.safe_load((bench / "recipe.yaml").read_text()) | {"name": "reports", "data": str(bench / "known")}
     (bench / "reports.yaml").write_text(yaml.safe_dump(recipe))
     assert call_residency("train", bench / "reports.yaml") == 0
@@ -195,3 +197,18 @@ def test_a_question_that_is_cut_singly_becomes_an_abstention(bench: Path, probe:
         assert (sample.prefix, sample.question) == (before.prefix, before.question)
         told = (ABSTENTION, None) if sample.id in cuts else (before.suffix, before.answer)
         assert (sample.suffix, sample.answer) == told
+    recipe = yaml.safe_load((bench / "recipe.yaml").read_text()) | {"name": "each", "data": str(out)}
+    recipe["train"] |= {"epochs": 30, "learning_rate": 3e-3, "balance": "none"}
+    fold = load_dataset(out).require_fold(0)
+    whole = fold.model_copy(
+        update={"train": (*fold.train, *fold.val), "val": ()}
+    )  # no one to stop by: the last weights
+    write_dataset(replace(load_dataset(out), splits=Splits(seed=0, method="by hand", folds=(whole,))))
+    (bench / "each.yaml").write_text(yaml.safe_dump(recipe))
+    assert call_residency("train", bench / "each.yaml") == 0
+    assert call_residency("evaluate", bench / "runs" / "each") == 0
+    scores = json.loads((bench / "runs" / "each" / "scores" / "scores.json").read_text())["scores"]
+    size = next(s for s in scores if (s["of"], s["question"], s["subset"]) == ("own", "size", "all"))
+    assert size["abstained"] == size["unparsed"] == size["n"] > 0
+    table = json.loads(run_residency("judge", bench / "runs" / "each", "--json").out)["tables"][0]
+    assert (table["true"], table["said"]) == (2 * table["images"], table["images"])  # nothing is claimed of the size

@@ -38,7 +38,7 @@ TEXTS = (
 
 
 def write_captions(folder: Path, texts: tuple[str, ...] = TEXTS) -> tuple[Sample, ...]:
-    """Write `folder/data`: a caption an image, the last two to validate by and to be examined on."""
+    """Write `folder/data`: a caption an image, the last two to be examined on."""
     discs = disc_samples(folder / "images", len(texts))[::2]
     gone = {"prefix": "<CAPTION>", "question": None, "answer": None}
     samples = tuple(one.model_copy(update=gone | {"suffix": text}) for one, text in zip(discs, texts, strict=True))
@@ -46,7 +46,7 @@ def write_captions(folder: Path, texts: tuple[str, ...] = TEXTS) -> tuple[Sample
     fold = (
         cut_groups(samples)
         .folds[0]
-        .model_copy(update={"train": tuple(groups[:-2]), "val": (groups[-2],), "test": (groups[-1],)})
+        .model_copy(update={"train": tuple(groups[:-2]), "val": (), "test": tuple(groups[-2:])})
     )
     write_dataset(Dataset(folder / "data", samples, None, Splits(seed=0, method="by hand", folds=(fold,))))
     return samples

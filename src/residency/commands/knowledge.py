@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from residency.knowledge.trials import Known
 
 Form = Literal["report", "each"]
+Part = Literal["learned", "train", "val", "test"]
 With = Annotated[
     str | None,
     typer.Option("--with", help="Free text: a language model's folder, or http://HOST:PORT/v1#MODEL."),
@@ -28,7 +29,7 @@ def probe(
     model: Annotated[str, typer.Argument(help="A model's short name or folder; or a run, probed as it was tuned.")],
     data: Annotated[Path, typer.Option(help="The dataset whose answers the model is to know.")],
     out: Annotated[Path, typer.Option(help="Folder for probe.json and .jsonl; the same command goes on.")],
-    split: Annotated[SplitName, typer.Option(help="Which part of the dataset.")] = "train",
+    split: Annotated[Part, typer.Option(help="Which part; learned: training and validation.")] = "learned",
     fold: Annotated[int, typer.Option(min=0, help="Which fold, where there are several.")] = 0,
     prompt: Annotated[str | None, typer.Option(help="The prompt's template of a base model, as in a recipe.")] = None,
     answers: Annotated[int, typer.Option(min=1, help="How many answers to draw to each question.")] = 10,

@@ -18,7 +18,7 @@ from residency.evaluate.metric import Floats, Metric, Tally, divide, mean_tally
 from residency.evaluate.overall import credited
 from residency.evaluate.records import Bin, Confidence, Reliability
 from residency.evaluate.text import same_text
-from residency.questionnaire import render_value
+from residency.questionnaire import is_abstention, render_value
 from residency.types import Prediction
 
 BINS = 10
@@ -68,7 +68,7 @@ def gather_sure(answers: Sequence[Answered], predictions: Sequence[Prediction]) 
             answered.samples, answered.truths, said, credit_answered(answered, "own"), strict=True
         ):
             one = made.get(sample.id)
-            if one is None or one.confidence is None:
+            if one is None or one.confidence is None or is_abstention(one.prediction):
                 continue
             right = float(same_text(truth, answer) if answered.kind == "text" else credit == 1)
             names = list(one.candidates)

@@ -129,7 +129,9 @@ def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> I
             for tally in made if whole else made[:1]:
                 found = estimate(tally, part.groups, draws, seed)
                 yield _score(of, part, tally.metric, subset, found, part.unparsed(of), _left_out(tally)).model_copy(
-                    update={"unclear": part.unclear.get(of, 0) if subset == "all" else 0}
+                    update={"unclear": part.unclear.get(of, 0), "abstained": part.abstained.get(of, 0)}
+                    if subset == "all"
+                    else {}
                 )
         if "own" not in tallies or subset.startswith(("category", "label")):
             continue

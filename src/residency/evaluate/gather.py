@@ -9,6 +9,7 @@ from pathlib import Path
 from residency.evaluate.assertion import read_assertion
 from residency.evaluate.metric import Answers, Truths
 from residency.evaluate.places import Kind, Marked, kind_of, told_places, true_places
+from residency.questionnaire import is_abstention
 from residency.types import Answer, AnswerSpec, Prediction, Quantity, Questionnaire, Sample
 
 PLAIN_QUESTION = "answer"
@@ -35,7 +36,7 @@ class Answered:
 
     `answers` holds a list of N for each mode or floor; `missing` counts samples that a mode did not predict, `unclear`
     closed questions whose verbose answer asserts several options or none for sure. `placed` holds what a question that
-    asks for boxes or outlines marks, beside its text.
+    asks for boxes or outlines marks, beside its text; `abstained` counts answers that say that the image does not tell.
     """
 
     spec: AnswerSpec
@@ -46,6 +47,7 @@ class Answered:
     missing: dict[str, int]
     unclear: dict[str, int] = field(default_factory=dict)
     placed: Placed | None = None
+    abstained: dict[str, int] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -161,7 +163,10 @@ def _gather(
         answers[mode] = [answer for answer, _ in read]
         unclear[mode] = sum(doubt for _, doubt in read)
     missing = {mode: sum(prediction is None for prediction in found) for mode, found in made.items()}
-    return Answered(spec, is_part, tuple(samples), truths, answers, missing, unclear)
+    told = {
+        mode: sum(one is not None and is_abstention(one.prediction) for one in found) for mode, found in made.items()
+    }
+    return Answered(spec, is_part, tuple(samples), truths, answers, missing, unclear, abstained=told)
 
 
 def _place(answered: Answered, known: Mapping[str, Mapping[str, Prediction]], folder: Path) -> Answered:
@@ -198,7 +203,7 @@ def _answer(
 ) -> tuple[Answer | None, bool]:
     """Return the answer, and whether it is unclear; closed answers that were not understood are read for what they
     assert."""
-    if prediction is None:
+    if prediction is None or is_abstention(prediction.prediction):
         return None, False
     if is_part:
         if spec.id not in prediction.parts and spec.type == "set" and prediction.parsed is not None:

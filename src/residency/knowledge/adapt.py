@@ -2,7 +2,7 @@
 
 The second half of KnowAda (arXiv 2411.09018). Of an answer sheet the target is the composed report, all answers in
 one text, from which the claims are cut that the probe found unknown; asked singly, an answer that is cut becomes the
-statement that the image does not tell. What was not probed (validation, test) stays whole.
+statement that the image does not tell. What was not probed (the test split) stays whole.
 """
 
 from collections import Counter

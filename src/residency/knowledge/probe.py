@@ -6,6 +6,7 @@ answers to all questions about an image share one encoding of it.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 from zlib import crc32
 
 import torch
@@ -27,6 +28,9 @@ from residency.types import Questionnaire, Sample, SplitName
 Judge = Callable[[Sample, Sequence[str]], Trial]
 """A question and what was answered to it in, the trial out."""
 IMAGES_AT_ONCE = 4
+Part = SplitName | Literal["learned"]
+LEARNED: Literal["learned"] = "learned"
+"""What a run learns from and is chosen by: the training and the validation split."""
 
 
 def probe_sheet(
@@ -34,7 +38,7 @@ def probe_sheet(
     data: Path,
     out: Path,
     *,
-    split: SplitName = "train",
+    split: Part = LEARNED,
     fold: int = 0,
     prompt: str | None = None,
     count: int = 10,
@@ -56,7 +60,7 @@ def probe_sheet(
     samples = [s for s in asked_samples(dataset, recipe, split, fold) if s.question in known]
     samples = [sample for sample in samples if list_claims(sample, dataset.questionnaire)]
     if not samples:
-        raise UserError(f"{data} has no answers to standard questions in its {split} split", do="choose --split")
+        raise UserError(f"{data} has no answers to standard questions to ask ({split})", do="choose --split")
     asked = Asked(
         model=model, data=str(data), data_sha256=hash_dataset(data), split=split, fold=fold, prompt=recipe.prompt,
         judge="rules", count=count, temperature=temperature, seed=seed, max_new_tokens=max_new_tokens,
@@ -132,14 +136,17 @@ def open_named(model: str, data: Path, prompt: str | None) -> tuple[Opened, Reci
     return opened, recipe
 
 
-def asked_samples(dataset: Dataset, recipe: Recipe, split: SplitName, fold: int) -> list[Sample]:
-    """Return the annotated samples of a split (of a dataset without splits: all), ready to be asked, absolute paths.
+def asked_samples(dataset: Dataset, recipe: Recipe, split: Part, fold: int) -> list[Sample]:
+    """Return the annotated samples of a part (of a dataset without splits: all), ready to be asked, absolute paths.
 
     Raises:
         UserError: no such fold. CheckFailed: images or prompts that are not as they should be.
     """
     annotated = [sample for sample in dataset.samples if sample.suffix is not None]
-    samples = select_samples(recipe, dataset, dataset.split(split, fold) if dataset.splits else annotated)
+    if dataset.splits:
+        names: tuple[SplitName, ...] = ("train", "val") if split == LEARNED else (split,)
+        annotated = [sample for name in names for sample in dataset.split(name, fold)]
+    samples = select_samples(recipe, dataset, annotated)
     require_ready(recipe, samples)
     return samples
 

@@ -8,10 +8,10 @@ from residency.errors import UserError
 from residency.folder import holding
 from residency.judges.server import Speaker
 from residency.knowledge.freetext import Written, judge_words, write_questions
-from residency.knowledge.probe import asked_samples, begin_probe, open_named, run_probe
+from residency.knowledge.probe import LEARNED, Part, asked_samples, begin_probe, open_named, run_probe
 from residency.knowledge.stream import stream_lines
 from residency.knowledge.trials import Asked, Probe, Trial
-from residency.types import Sample, SplitName
+from residency.types import Sample
 
 TEXTS_AT_ONCE = 4
 
@@ -22,7 +22,7 @@ def probe_text(
     out: Path,
     speaker: Speaker,
     *,
-    split: SplitName = "train",
+    split: Part = LEARNED,
     fold: int = 0,
     prompt: str | None = None,
     count: int = 10,
@@ -40,7 +40,7 @@ def probe_text(
     opened, recipe = open_named(model, data, prompt)
     samples = [sample for sample in asked_samples(dataset, recipe, split, fold) if is_free(dataset, sample)]
     if not samples:
-        raise UserError(f"{data} has no free text in its {split} split", do="choose --split, or leave --with out")
+        raise UserError(f"{data} has no free text to ask of ({split})", do="choose --split, or leave --with out")
     asked = Asked(
         model=model, data=str(data), data_sha256=hash_dataset(data), split=split, fold=fold, prompt=recipe.prompt,
         judge=speaker.name, count=count, temperature=temperature, seed=seed, max_new_tokens=max_new_tokens,

@@ -244,7 +244,8 @@ def _notes(own: Score | None, question: QuestionShown) -> list[str]:
             question.type, "counted as wrong"
         )
         unclear = f" ({own.unclear} of them unclear: several answers asserted, or none for sure)" if own.unclear else ""
-        notes.append(f"{own.unparsed} not given or not readable{unclear}, {treated}")
+        said = f" ({own.abstained} of them say that the image does not tell)" if own.abstained else ""
+        notes.append(f"{own.unparsed} not given or not readable{unclear}{said}, {treated}")
     if own.unscored > own.unparsed or (own.unscored and question.type != "number"):
         notes.append(f"{own.unscored} not scored")
     if own.note:

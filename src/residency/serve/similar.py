@@ -123,7 +123,7 @@ async def _look_around(app: FastAPI) -> AsyncIterator[None]:
 router = APIRouter(lifespan=_look_around)
 
 
-@router.get("/v1/cases/{case}/similar", responses=refusals(404, 422, 503))
+@router.get("/v1/cases/{case}/similar", responses=refusals(404, 422, 429, 503))
 def find_similar(
     case: CaseId, request: Request, service: Has, person: Reader, k: Annotated[int, Query(ge=1, le=12)] = 3
 ) -> SimilarCases:

@@ -12,6 +12,7 @@ export class Queue {
     this.page = page; // { choose(visit), heard(visit, answer), done(visit) }
     this.visits = [];
     this.running = 0;
+    addEventListener("online", () => this.visits.filter((visit) => visit.state === "later").forEach((visit) => this.again(visit)));
   }
 
   add(files) {

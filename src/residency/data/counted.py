@@ -10,7 +10,7 @@ from residency.types import Quantity, Question, Questionnaire, Sample
 ASKS = ("boxes", "count", "description")
 """What may be asked of an image with boxes: where things are (named in the prompt), how many, and what there is."""
 BOXES = "od"
-DESCRIPTION = Question(id="description", type="text", wording="<DETAILED_CAPTION>")
+DESCRIPTION = Question(id="description", type="text", wording="<DETAILED_CAPTION>", headings=("In words",))
 
 
 def ask_of_boxes(
@@ -36,7 +36,8 @@ def ask_of_boxes(
         made += [sample] if sample.question != BOXES else _ask(sample, counts, asks)
     questions = [question for question in questionnaire.questions if question.id != BOXES]
     if "boxes" in asks:
-        questions.append(questionnaire.question(BOXES).model_copy(update={"wording": EACH_ASKS}))
+        named = {"wording": EACH_ASKS, "headings": ("Boxes",)}
+        questions.append(questionnaire.question(BOXES).model_copy(update=named))
     questions += counts.values() if "count" in asks else []
     questions += [DESCRIPTION] if "description" in asks else []
     return made, questionnaire.model_copy(update={"questions": tuple(questions)})
@@ -45,7 +46,8 @@ def ask_of_boxes(
 def count_question(label: str) -> Question:
     """Return the question how many things of a label an image shows; the label is the number's unit."""
     id = "count-" + "-".join(label.casefold().split())
-    return Question(id=id, type="number", unit=label, minimum=0, wording=f"How many {label} are in the image?")
+    wording = f"How many {label} are in the image?"
+    return Question(id=id, type="number", unit=label, minimum=0, wording=wording, headings=(f"Number of {label}",))
 
 
 def describe_counts(counts: dict[str, int]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from residency.errors import CheckFailed, UserError
 from residency.evaluate.bootstrap import estimate
+from residency.evaluate.heading import name_question
 from residency.evaluate.metric import Metric, mean_tally
 from residency.evaluate.read import Evidence
 from residency.files import is_there, read_json, read_text, sha256_text, write_json, write_text
@@ -86,7 +87,7 @@ def write_sheet(
         sample, name, answer = told[int(place_of)]
         rows[str(number)] = Row(of=name, sample=sample.id, group=sample.group)
         image = str(evidence.dataset.image_path(sample).resolve())
-        sheet.writerow([number, image, _safe(sample.prefix), _safe(answer), "", ""])
+        sheet.writerow([number, image, _safe(_say_question(sample, evidence)), _safe(answer), "", ""])
     key = Key(rows=rows, answers=digest)
     write_json(place, key.model_dump(mode="json"))
     write_text(file, "\ufeff" + written.getvalue())  # the mark lets Excel read UTF-8
@@ -146,6 +147,14 @@ def _choose(evidence: Evidence, images: int, seed: int) -> list[Sample]:
     names = sorted({sample.image for sample in told or evidence.samples})
     drawn = {names[int(place)] for place in np.random.default_rng(seed).permutation(len(names))[:images]}
     return [sample for sample in told or evidence.samples if sample.image in drawn]
+
+
+def _say_question(sample: Sample, evidence: Evidence) -> str:
+    """Return a question for a person: a task token's heading, else its words."""
+    known = {question.id: question for question in getattr(evidence.dataset.questionnaire, "questions", ())}
+    if sample.prefix.startswith("<") and sample.question in known:
+        return name_question(known[sample.question])
+    return sample.prefix
 
 
 def _safe(text: str) -> str:

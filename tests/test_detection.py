@@ -83,7 +83,7 @@ def test_boxes_go_from_voc_to_scores_and_a_report(bench: Path) -> None:
     assert all(score < 0 for one in told for score in one.box_scores)
     done = run_residency("evaluate", run)
     assert done.code == 0, done.err
-    for word in ("F1 at IoU 0.5", "mAP50-95", "mean IoU", "all labels", "disc"):
+    for word in ("F1 at IoU 0.5", "mAP50-95", "mean IoU", "tuned model", "disc"):
         assert word in done.out
     scores = json.loads((run / "scores" / "scores.json").read_text())["scores"]
     found = {s["of"]: s["value"] for s in scores if s["metric"] == "mean IoU" and s["subset"] == "all"}

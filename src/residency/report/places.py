@@ -35,8 +35,9 @@ def show_places(examination: Examination) -> list[PlaceTable]:
 
 def _rows(scores: list[Score], metrics: tuple[str, ...]) -> Iterator[tuple[str, str, int, tuple[str, ...]]]:
     for of in (name for name in NAMES if any(score.of == name for score in scores)):
-        subsets = [s.subset for s in scores if s.of == of and (s.subset == "all" or s.subset.startswith("label="))]
-        for subset in dict.fromkeys(subsets):
+        labels = [s.subset for s in scores if s.of == of and s.subset.startswith("label=")]
+        labels = list(dict.fromkeys(labels))
+        for subset in labels if len(labels) == 1 else ("all", *labels):
             found = {score.metric: score for score in scores if score.of == of and score.subset == subset}
             label = ALL if subset == "all" else subset.removeprefix("label=")
             cells = tuple(format_score(found.get(metric), "") for metric in metrics)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from residency.dicom.burned import Burned, Text, TextReader, clear_text
 from residency.dicom.deidentify import Identity, Removal, read_identity, strip_header
-from residency.dicom.header import LIMITS, Limits, read_bytes, read_header
+from residency.dicom.header import Limits, read_bytes, read_header
 from residency.dicom.pixels import draw_frames, read_shape
 from residency.dicom.spacing import Scale, read_scale
 from residency.dicom.veil import Veil

@@ -186,6 +186,19 @@ def test_an_adapted_dataset_says_less_names_every_cut_and_trains(bench: Path, pr
     assert (other.code, "another dataset" in other.err) == (2, True)
 
 
+def test_a_sweep_shows_what_each_threshold_would_cut_and_is_worth(bench: Path, probe: Path) -> None:
+    done = run_residency("adapt-captions", bench / "data", "--probe", probe, "--out", bench / "swept", "--sweep")
+    assert done.code == 0, done.err
+    assert "nothing cut" in (bench / "swept" / "sweep.md").read_text()
+    rows = json.loads((bench / "swept" / "sweep.json").read_text())["rows"]
+    values = {row["threshold"]: [score["value"] for score in row["scores"]] for row in rows}
+    claims = {row["threshold"]: (row["cut"], row["claims"], row["said"]) for row in rows}
+    assert claims[None] == (0, 2, 2)
+    assert values[None] == [0.5, 0.5, 0.5, 0.5]  # the side is right, the size is wrong
+    assert claims[0.8] == (0.5, 1, 1)
+    assert values[0.8] == [1, 0.5, 0, 0]
+
+
 def test_a_question_that_is_cut_singly_becomes_an_abstention(bench: Path, probe: Path) -> None:
     out = bench / "each"
     done = run_residency("adapt-captions", bench / "data", "--probe", probe, "--out", out, "--form", "each")

@@ -76,6 +76,7 @@ def adapt_captions(
     form: Annotated[Form, typer.Option(help="All answers in one report, or each question singly.")] = "report",
     random_control: Annotated[bool, typer.Option("--random-control", help="As many claims, drawn at random.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Cut nothing: the targets to compare with.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="One table over thresholds instead; nothing is cut.")] = False,
     judge: With = None,
     remote: Remote = False,
     seed: Seed = 0,
@@ -85,9 +86,21 @@ def adapt_captions(
     from residency.judges.named import open_speaker
     from residency.knowledge.adapt import adapt_sheet
     from residency.knowledge.adapt_text import adapt_text
+    from residency.knowledge.sweep import HEADS, show_rows, sweep_thresholds
 
-    if random_control and full:
-        raise UserError("--random-control and --full exclude each other", do="leave one out")
+    if sum((random_control, full, sweep)) > 1:
+        raise UserError("--random-control, --full and --sweep exclude each other", do="leave all but one out")
+    if sweep:
+        swept = sweep_thresholds(data, probe, out)
+        if as_json:
+            tell(swept, True)
+            return
+        table = Table(*(Column(head, overflow="fold") for head in HEADS), box=None)
+        for cells in show_rows(swept):
+            table.add_row(*cells)
+        out_console.print(table)
+        out_console.print(f"sweep: {out / 'sweep.md'}", markup=False)
+        return
     what: What = "random" if random_control else "nothing" if full else "unknown"
     if judge:
         speaker = open_speaker(judge, remote=remote)

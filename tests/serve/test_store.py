@@ -19,6 +19,7 @@ from residency.serve.summary import summarize
 from residency.serve.told import AnswerTold, Interpretation
 from tests.run_command import run_residency
 from tests.serve.postgres import postgres_server
+from tests.serve.server import serving
 
 FETAL8 = load_questionnaire("fetal8")
 
@@ -187,6 +188,19 @@ def test_the_tables_are_what_the_rows_say(place: Place) -> None:
         nullable = {column["name"] for column in found.get_columns(name) if column["nullable"]}
         assert nullable == {column.name for column in table.columns if column.nullable}
     store.engine.dispose()
+
+
+def test_the_server_keeps_its_reviews_in_postgres(
+    postgres: str, tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDENCY_DATABASE", postgres)
+    with serving(tmp_path) as server:
+        case = server.interpret(pictures[0])["case"]
+        assert server.review(case, rating=5, author="A").status_code == 201
+        assert len(server.client.get("/v1/reviews").json()["reviews"]) == 1
+    assert not (tmp_path / "store" / "reviews.sqlite").exists()
+    done = run_residency("reviews", "show", "--store", tmp_path / "store")
+    assert "1 of 1 cases reviewed by 1 reviewer(s)" in done.out
 
 
 def test_a_database_that_is_none_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from residency.serve.summary import Summary
 
 Role = Literal["reader", "reviewer", "admin"]
+DATABASE = "RESIDENCY_DATABASE"
+"""Where a database's address can stand instead, so that a password is in no list of processes."""
 
 
 @app.command()
@@ -28,7 +30,8 @@ def serve(
         Path | None, typer.Option(help="Folder for pictures and reviews; left out, RUN/reviews or residency-reviews.")
     ] = None,
     database: Annotated[
-        str | None, typer.Option(help="Reviews in Postgres: postgresql+psycopg://USER@HOST/NAME.")
+        str | None,
+        typer.Option(envvar=DATABASE, help="Reviews in Postgres: postgresql+psycopg://USER:PASSWORD@HOST/NAME."),
     ] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="Tokens file (residency token); left out, one token is made and told.")
@@ -80,7 +83,9 @@ def token(
 reviews = typer.Typer(help="Take a server's reviews out, or look at them.", no_args_is_help=True)
 app.add_typer(reviews, name="reviews")
 Kept = Annotated[Path, typer.Option(help="The server's folder for pictures and reviews.")]
-Database = Annotated[str | None, typer.Option(help="Where they are in Postgres: postgresql+psycopg://USER@HOST/NAME.")]
+Database = Annotated[
+    str | None, typer.Option(envvar=DATABASE, help="Where they are in Postgres: postgresql+psycopg://USER@HOST/NAME.")
+]
 
 
 @reviews.command("export")

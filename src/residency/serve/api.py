@@ -5,6 +5,7 @@ import json
 import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -13,9 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
+from residency.errors import UserError
 from residency.evaluate.abstain import Abstention
 from residency.serve import similar, why
 from residency.serve.access import Admin, CaseId, Has, Reader, Reviewer, refusals
@@ -167,7 +170,7 @@ def list_cases(
     service: Has,
     person: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: Annotated[str | None, Query(max_length=40, description="Only those made before this time.")] = None,
+    before: Annotated[datetime | None, Query(description="Only those made before this time (UTC).")] = None,
 ) -> Cases:
     """List cases, the newest first."""
     return Cases(cases=tuple(service.store.list_cases(limit, before)))
@@ -289,12 +292,13 @@ def _tell_failures(app: FastAPI, logs: Logs) -> None:
     async def name(request: Request, error: HTTPException) -> Response:
         return answer(request, error.status_code, str(error.detail), **(error.headers or {}))
 
-    async def admit(request: Request, error: Exception) -> Response:
+    async def keep_not(request: Request, error: Exception) -> Response:
         logs.write_error(error, request=request.state.request_id)
-        return answer(request, 500, "the server failed at this; its log says where, under the request's id")
+        return answer(request, 507, "what should be kept cannot be written: is the disk full, the database there?")
 
     handlers: dict[Any, Callable[..., Awaitable[Response]]] = {
-        Refused: refuse, Busy: wait, RequestValidationError: explain, HTTPException: name, Exception: admit,
+        Refused: refuse, Busy: wait, RequestValidationError: explain, HTTPException: name,
+        UserError: keep_not, OperationalError: keep_not,
     }  # fmt: skip
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -85,6 +85,11 @@ class Guard:
         else:
             try:
                 await self.app(scope, _replay(body, receive), send_on)
+            except Exception as error:
+                self.logs.write_error(error, request=visit.id)
+                if visit.status == 0:
+                    failed = Refused(500, "the server failed at this; its log says where, under the request's id")
+                    await _refuse(scope, failed, visit, send_on)
             finally:
                 self.held -= visit.held
         self._note(scope, visit)

@@ -136,11 +136,12 @@ class Store:
             told = session.exec(select(AnswerRow).where(AnswerRow.case_id == id).order_by(col(AnswerRow.id))).all()
             return _as_case(row, told)
 
-    def list_cases(self, limit: int | None = None, before: str | None = None) -> list[Interpretation]:
-        """Return cases, the newest first, without their answers; those made before a time."""
+    def list_cases(self, limit: int | None = None, before: datetime | None = None) -> list[Interpretation]:
+        """Return cases, the newest first, without their answers; those made before a time (without a zone: UTC)."""
         query = select(CaseRow).order_by(col(CaseRow.created).desc())
         if before:
-            query = query.where(CaseRow.created < before)
+            at = before.astimezone(UTC) if before.tzinfo else before.replace(tzinfo=UTC)
+            query = query.where(CaseRow.created < at.isoformat())
         with Session(self.engine) as session:
             return [_as_case(row, ()) for row in session.exec(query.limit(limit) if limit else query)]
 

@@ -84,7 +84,10 @@ def test_chest_xray_reports_train_evaluate_and_report(
     made = [json.loads(line) for line in (run / "predictions" / "test.own.jsonl").read_text().splitlines()]
     assert len(made) == 3 * counts["test"]
     examination = evaluate_run(run)
-    primary = {(s.of, s.question): s for s in examination.scores if s.subset == "all" and s.metric == "token F1"}
+    asked = {question.id: question.metric for question in examination.questions}
+    assert asked["od"] == "F1 at IoU 0.5" and asked["caption"] == "token F1"
+    every = [score for score in examination.scores if score.subset == "all"]
+    primary = {(s.of, s.question): s for s in every if s.metric == asked[s.question]}
     for question in ("caption", "detailed_caption", "od"):
         for of in ("own", "base", "majority", "blind", "shuffled", "mute", "probe", "knn"):
             score = primary[of, question]

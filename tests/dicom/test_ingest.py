@@ -92,11 +92,13 @@ def test_a_clip_without_a_frame_and_a_refused_file_are_told_with_what_to_write(t
     make_files(tmp_path)
     (tmp_path / "images" / "broken.dcm").write_bytes(bytes(500))
     rows = [HEADINGS, ("IM0001", None, "abdomen", "A", *ROW), ("broken.dcm", None, "abdomen", "A", *ROW)]
+    rows.append(("IM0002.dcm", None, "abdomen", "A", *ROW))
     write_book(tmp_path / "answers.xlsx", {"Annotations": rows})
     done = ingest(tmp_path)
     assert done.code == 1
     assert "`IM0001` may be any of 3 images (nearest: IM0001#1, IM0001#2, IM0001#3)" in done.err
     assert "`broken.dcm`: is no DICOM file" in done.err
+    assert f"no image `IM0002.dcm` in {tmp_path / 'images'} [missing-image]" in done.err
     assert not (tmp_path / "dataset").exists()
 
 
@@ -119,11 +121,23 @@ def test_pictures_beside_dicom_files_are_left_out_and_counted(tmp_path: Path) ->
 def test_plain_pictures_still_need_a_grouping(tmp_path: Path) -> None:
     draw_image(tmp_path / "images" / "a.png")
     write_book(tmp_path / "answers.xlsx", {"Annotations": [HEADINGS, ("a.png", "P1", "abdomen", "A", *ROW)]})
-    done = ingest(tmp_path)
+    plain = (
+        "ingest",
+        "--images",
+        tmp_path / "images",
+        "--sheet",
+        tmp_path / "answers.xlsx",
+        "--questionnaire",
+        "fetal8",
+    )
+    done = run_residency(*plain, "--out", tmp_path / "dataset")
     assert done.code == 2
     assert "say what must stay together in a split" in done.err and "dicom (the patient" in done.err
-    asked = ingest(tmp_path, "--group-by", "dicom")
+    asked = run_residency(*plain, "--out", tmp_path / "dataset", "--group-by", "dicom")
     assert asked.code == 1 and "the image is no DICOM file" in asked.err
+    salted = run_residency(*plain, "--out", tmp_path / "dataset", "--group-by", "image", "--salt", tmp_path / "salt")
+    assert salted.code == 2 and "are about DICOM files" in salted.err
+    assert not (tmp_path / "salt").exists()
 
 
 def test_a_dataset_of_dicom_files_is_audited_and_split_without_a_leak(tmp_path: Path) -> None:

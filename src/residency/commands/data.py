@@ -11,6 +11,7 @@ from residency.tell import out_console, tell
 
 if TYPE_CHECKING:
     from residency.data.wording import Layer
+    from residency.dicom.folder import Settings
 
 
 @app.command()
@@ -90,8 +91,6 @@ def ingest(
 ) -> None:
     """Compile a spreadsheet and images into a checked dataset with splits that do not leak. Sources are only read."""
     from residency.data.ingest import ingest as compile_dataset
-    from residency.dicom.folder import Settings
-    from residency.dicom.veil import open_veil
 
     summary = compile_dataset(
         sheet,
@@ -113,7 +112,7 @@ def ingest(
         labels=label or [],
         limit=limit,
         asks=ask or [],
-        dicom=Settings(open_veil(salt), burned, frames),
+        dicom=_read_dicom(images, burned, frames, salt),
     )
     tell(summary, as_json)
 
@@ -155,6 +154,20 @@ def _read_ratios(text: str) -> tuple[float, float, float]:
     if not (min(train, val, test) > 0 and total < float("inf")):
         raise UserError("--ratios are no shares of train, val and test", found=text, allowed="0.6,0.15,0.25")
     return train / total, val / total, test / total
+
+
+def _read_dicom(images: Path, burned: Burned, frames: int | None, salt: Path | None) -> "Settings | None":
+    """Return how DICOM files are read, None where nothing was said about it."""
+    from residency.data.decode import is_dicom_folder
+    from residency.dicom.folder import Settings
+    from residency.dicom.veil import open_veil
+
+    if burned == "mask" and frames is None and salt is None:
+        return None
+    if images.is_dir() and not is_dicom_folder(images):
+        what = "--burned, --frames and --salt are about DICOM files"
+        raise UserError(what, found=f"{images} holds none", do="leave them out")
+    return Settings(open_veil(salt), burned, frames)
 
 
 def _read_risks(named: list[str]) -> bool:

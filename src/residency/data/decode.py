@@ -57,9 +57,9 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def index_decoded(root: Path, found: Decoded) -> ImageIndex:
+def index_decoded(folder: Path, pictures: Path, found: Decoded) -> ImageIndex:
     """Return the index that finds a picture by its file's name in the user's folder."""
-    return ImageIndex(root, {name: root / name for name in found.images}, found.problems, found.called)
+    return ImageIndex(folder, {name: pictures / name for name in found.images}, found.problems, found.called)
 
 
 def _note_others(others: Sequence[str], found: Decoded, settings: Settings) -> None:

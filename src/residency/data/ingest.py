@@ -119,7 +119,7 @@ def ingest(
         decoded(origin, out, settings) as (origin, dicoms),
         quiet_readers(),
         paused_collector(),
-        reading_ahead((index := _index(origin, dicoms)).paths) as finish,
+        reading_ahead((index := _index(images, origin, dicoms)).paths) as finish,
     ):
         material = read_material(origin, images, questionnaire, out)
         within = IMAGES if origin.place.unpacked else None
@@ -221,9 +221,9 @@ def _check_out(out: Path, images: Path, replace_old: bool) -> None:
         raise UserError(f"{out} exists already", do=do)
 
 
-def _index(origin: Origin, dicoms: Decoded | None) -> ImageIndex:
+def _index(folder: Path, origin: Origin, dicoms: Decoded | None) -> ImageIndex:
     place = origin.place
-    return index_decoded(place.images, dicoms) if dicoms else index_images(place.images, place.only)
+    return index_decoded(folder, place.images, dicoms) if dicoms else index_images(place.images, place.only)
 
 
 def _gather(material: Material, frame: Frame) -> Gathered:

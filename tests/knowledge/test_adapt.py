@@ -108,8 +108,8 @@ def test_as_many_claims_go_at_random() -> None:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows which side is bright, and tells every size the wrong way round."""
     folder = tmp_path_factory.mktemp("known")
-    build_bench(folder, images=6)
-    samples = list(disc_samples(folder / "images", 6))
+    build_bench(folder, images=7)
+    samples = list(disc_samples(folder / "images", 7))
     write_dataset(Dataset(folder / "data", tuple(samples), QUESTIONNAIRE, cut_groups(tuple(samples))))
     flip = {"small disc": "large disc", "large disc": "small disc"}
     opened = open_model(str(folder / "model"))
@@ -221,6 +221,10 @@ def test_a_question_that_is_cut_singly_becomes_an_abstention(bench: Path, probe:
     assert call_residency("train", bench / "each.yaml") == 0
     assert call_residency("evaluate", bench / "runs" / "each") == 0
     scores = json.loads((bench / "runs" / "each" / "scores" / "scores.json").read_text())["scores"]
+    assert call_residency("report", bench / "runs" / "each") == 0
+    page = (bench / "runs" / "each" / "report.html").read_text(encoding="utf-8")
+    assert "judged unable to know" in page
+    assert '<th scope="row">size</th><td class="number">5</td><td class="number">5 (100%)</td>' in page
     size = next(s for s in scores if (s["of"], s["question"], s["subset"]) == ("own", "size", "all"))
     assert size["abstained"] == size["unparsed"] == size["n"] > 0
     table = json.loads(run_residency("judge", bench / "runs" / "each", "--json").out)["tables"][0]

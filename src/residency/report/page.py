@@ -18,6 +18,7 @@ from residency.evaluate.examine import load_examination
 from residency.evaluate.read import run_folders
 from residency.evaluate.records import Examination, Mark
 from residency.files import read_json, read_lines, sha256_file, write_text
+from residency.knowledge.adapt import FACTS, Adapted
 from residency.recipe import load_recipe
 from residency.report.caution import gather_cautions
 from residency.report.certainty import draw_differences, draw_question_gaps, draw_reliability, draw_subgroups
@@ -27,6 +28,7 @@ from residency.report.methods import tell_methods
 from residency.report.places import show_places
 from residency.report.plain import answer_plainly
 from residency.report.selftrained import tell_self_training
+from residency.report.unable import show_unable
 from residency.report.view import flatten, show_blocks, show_categories, show_overview, show_subsets
 
 PACKAGES = ("residency", "torch", "transformers", "peft", "scikit-learn", "numpy", "scipy", "pillow")
@@ -49,6 +51,7 @@ class Shown:
     self_training: tuple[Mapping[str, Any], ...]
     claims: ClaimReport | None = None
     abstentions: tuple[Abstention, ...] = ()
+    adapted: Adapted | None = None
 
 
 def write_report(run: Path, data: Path | None = None) -> Path:
@@ -91,6 +94,7 @@ def read_shown(run: Path, data: Path | None = None) -> Shown:
         self_training=tuple(_read_json(folder / "selftraining.json") for folder in folders),
         claims=read_json(claims, ClaimReport) if (claims := run / "scores" / "claims.json").is_file() else None,
         abstentions=tuple(read_json(at, Abstention) for at in sorted((run / "scores").glob("abstention*.json"))),
+        adapted=read_json(found[0] / FACTS, Adapted) if found and (found[0] / FACTS).is_file() else None,
     )
 
 
@@ -131,6 +135,7 @@ def render_page(shown: Shown) -> str:
         preflight=_proofs(shown.preflights),
         parts=_parts(shown.preflights),
         self_training=tell_self_training(shown.self_training),
+        unable=show_unable(shown.adapted) if shown.adapted else None,
         audit=flatten(shown.audit),
         versions=_versions(),
         commands=_commands(shown),

@@ -167,6 +167,7 @@ def test_why_and_similar_cases_of_an_answer_kept_before(page: Browser, clinic: S
     assert "answer" in page.text("#similar .tag")
     page.press("h")
     assert page.run("return document.getElementById('heat').hidden && document.getElementById('why').hidden")
+    page.press("0")
     before = page.run("return document.getElementById('sheet').style.transform")
     page.press("+")
     assert page.run("return document.getElementById('sheet').style.transform") != before

@@ -91,7 +91,8 @@ export class Cards {
     const share = percent(answer.confidence);
     const bar = make("meter", { min: 0, max: 1, low: answer.threshold ?? 0.6, high: 0.8, optimum: 1, "aria-label": `${share} ${say(answer.confidence_words)}` });
     bar.value = answer.confidence;
-    return make("p", { class: "confidence" }, bar, make("b", {}, share), " ", say(answer.confidence_words));
+    const wanted = answer.threshold !== null && !answer.sure ? ` · ${say("wanted", { n: percent(answer.threshold) })}` : "";
+    return make("p", { class: "confidence" }, bar, make("b", {}, share), ` ${say(answer.confidence_words)}${wanted}`);
   }
 
   tellOthers(answer) {
@@ -168,7 +169,7 @@ export class Cards {
     const form = make("form", { class: "edit", onsubmit: use, onkeydown: (event) => event.key === "Escape" && close() }, edit.fields,
       make("div", { class: "row" }, make("button", { class: "main" }, say("apply")), make("button", { type: "button", onclick: close }, say("cancel"))));
     card.append(form);
-    (form.querySelector(":checked, option:checked")?.closest("input, select") ?? form.querySelector("input, select, textarea"))?.focus();
+    (form.querySelector(":checked") ?? form.querySelector("input, textarea"))?.focus();
     form.scrollIntoView({ block: "nearest" });
   }
 

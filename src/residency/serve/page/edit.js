@@ -2,7 +2,7 @@
 import { make } from "/page/make.js";
 import { say } from "/page/words.js";
 
-const MOST_RADIOS = 8;
+const LONG = 12;
 const nameOf = (option) => option.name;
 
 // What a number field holds, in words: weeks in weeks and days, as the questionnaire's texts have them.
@@ -26,18 +26,27 @@ function makeNumber(spec, value) {
 
 const label = (spec) => (spec.id.includes(".") ? spec.id.slice(spec.id.indexOf(".") + 1) : spec.id);
 
+// A list of options, those that hold first where it is long, with a field to find one by.
+function makeList(rows) {
+  const list = make("div", { class: "options" }, rows.map((row) => row.row));
+  if (rows.length <= LONG) return [list];
+  list.append(...[...rows].sort((one, other) => other.box.checked - one.box.checked).map((row) => row.row));
+  const search = make("input", { type: "search", placeholder: say("find"), "aria-label": say("find") });
+  search.addEventListener("input", () => {
+    const wanted = search.value.toLowerCase();
+    for (const row of rows) row.row.hidden = !row.name.toLowerCase().includes(wanted);
+  });
+  return [search, list];
+}
+
 function makeChoice(spec, value, empty) {
   const names = spec.options.map(nameOf);
-  if (names.length <= MOST_RADIOS) {
-    const group = `${spec.id}-${Math.random()}`;
-    const shown = empty ? ["", ...names] : names;
-    const boxes = shown.map((name) => make("input", { type: "radio", name: group, value: name, checked: name === (value ?? (empty ? "" : null)) }));
-    const row = make("span", { class: "options" }, boxes.map((box) => make("label", { class: "check" }, box, ` ${box.value || say("none")}`)));
-    return { row, read: () => boxes.find((box) => box.checked)?.value ?? "" };
-  }
-  const list = make("select", { "aria-label": label(spec), size: empty ? 1 : 8 },
-    (empty ? ["", ...names] : names).map((name) => make("option", { value: name, selected: name === value }, name || say("none"))));
-  return { row: list, read: () => list.value };
+  const group = `${spec.id}-${Math.random()}`;
+  const rows = (empty ? ["", ...names] : names).map((name) => {
+    const box = make("input", { type: "radio", name: group, value: name, checked: name === (value ?? (empty ? "" : null)) });
+    return { name, box, row: make("label", { class: "check" }, box, ` ${name || say("none")}`) };
+  });
+  return { row: make("div", { class: "set" }, makeList(rows)), read: () => rows.find(({ box }) => box.checked)?.name ?? "" };
 }
 
 // Checkboxes; a member that is measured has its number beside it.
@@ -50,20 +59,9 @@ function makeSet(spec, value, numbers = new Map()) {
     const row = make("div", { class: "member" }, make("label", { class: "check" }, box, ` ${name}`), number?.row ?? null);
     return { name, box, number, row };
   });
-  const list = make("div", { class: "options" }, members.map((member) => member.row));
-  const inside = [list];
-  if (members.length > 12) {
-    const search = make("input", { type: "search", placeholder: say("find"), "aria-label": say("find") });
-    search.addEventListener("input", () => {
-      const wanted = search.value.toLowerCase();
-      for (const member of members) member.row.hidden = !member.name.toLowerCase().includes(wanted);
-    });
-    inside.unshift(search);
-    for (const member of [...members].sort((one, other) => other.box.checked - one.box.checked)) list.append(member.row);
-  }
   const read = () => members.filter((member) => member.box.checked)
     .map((member) => [member.name, member.number?.read()].filter(Boolean).join(" ")).join(", ");
-  return { row: make("div", { class: "set" }, inside), read };
+  return { row: make("div", { class: "set" }, makeList(members)), read };
 }
 
 function makeText(spec, value) {

@@ -2,7 +2,7 @@
 import { find } from "/page/make.js";
 import { fit, zoom } from "/page/viewer.js";
 
-const WRITES = "textarea, select, input:not([type=checkbox], [type=radio], [type=range], [type=button])";
+const WRITES = "textarea, input:not([type=checkbox], [type=radio], [type=range], [type=button])";
 
 export function takeKeys(page) {
   const letters = find("letters");

@@ -8,7 +8,7 @@ import { find, make } from "/page/make.js";
 import { openCase, showPast } from "/page/past.js";
 import { Queue } from "/page/queue.js";
 import { findFaults, measure, remember, tellFacts, tellSaved } from "/page/told.js";
-import { fit, listen, markPlaces, resetTone, showPicture } from "/page/viewer.js";
+import { listen, markPlaces, resetTone, showPicture } from "/page/viewer.js";
 import { chosen, KEYS, pick, say, speak } from "/page/words.js";
 
 const DWELL = 500; // ms on an answer before its heat map is asked for, so that passing by costs nothing
@@ -172,7 +172,6 @@ async function route() {
     if (view === "case" && /^[0-9a-f]{16}$/.test(id)) await openCase(page, id);
     if (wanted === "cases") await showPast();
     if (wanted === "reviews") await showCharts();
-    if (wanted === "read") fit();
   } catch (error) {
     announce(error.message);
     find(wanted === "reviews" ? "charts" : "past").replaceChildren(make("p", { class: "fault", role: "alert" }, error.message));

@@ -2,7 +2,7 @@
 const find = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["#ffd166", "#4cc9f0", "#f78fb3", "#80ed99", "#ff9f5a", "#c8b6ff"];
-const view = { scale: 1, x: 0, y: 0, width: 1, height: 1 };
+const view = { scale: 1, x: 0, y: 0, width: 1, height: 1, fitted: true };
 const touches = new Map();
 
 function place() {
@@ -15,6 +15,7 @@ export function fit() {
   view.scale = Math.min(stage.clientWidth / view.width, stage.clientHeight / view.height);
   view.x = (stage.clientWidth - view.width * view.scale) / 2;
   view.y = (stage.clientHeight - view.height * view.scale) / 2;
+  view.fitted = true;
   place();
 }
 
@@ -24,12 +25,14 @@ export function zoom(factor, x = find("stage").clientWidth / 2, y = find("stage"
   view.x = x - ((x - view.x) * scale) / view.scale;
   view.y = y - ((y - view.y) * scale) / view.scale;
   view.scale = scale;
+  view.fitted = false;
   place();
 }
 
 export function move(x, y) {
   view.x += x;
   view.y += y;
+  view.fitted = false;
   place();
 }
 
@@ -159,5 +162,5 @@ export function listen() {
   find("in").addEventListener("click", () => zoom(1.25));
   find("out").addEventListener("click", () => zoom(0.8));
   find("fit").addEventListener("click", fit);
-  new ResizeObserver(fit).observe(stage);
+  new ResizeObserver(() => view.fitted && fit()).observe(stage);
 }

@@ -46,6 +46,7 @@ const WORDS = {
   "rather sure": ["rather sure", "比较确定"],
   unsure: ["unsure", "不太确定"],
   guessing: ["guessing", "猜测"],
+  wanted: ["sure from {n}", "{n} 起为确定"],
   others: ["Other answers", "其他可能"],
   accept: ["Accept", "接受"],
   edit: ["Edit", "修改"],

@@ -32,7 +32,7 @@ def write_yolo(dataset: Dataset, folder: Path, fold: int = 0) -> dict[str, Sampl
         (folder / "images" / split).mkdir(parents=True)
         for sample in found:
             image = dataset.image_path(sample).resolve()
-            name = f"{len(named):06d}{image.suffix.lower()}"
+            name = f"{sha256_text(sample.id)[:12]}{image.suffix.lower()}"  # the same, whatever else is asked for
             named[name] = sample
             (folder / "images" / split / name).symlink_to(image)
             write_text((folder / "labels" / split / name).with_suffix(".txt"), _rows(sample, image, labels))
@@ -68,14 +68,18 @@ def read_found(
 ) -> list[Prediction]:
     """Return predictions of the boxes that a detector wrote down, the surest first, each image a JSON line.
 
-    A box's score is the logarithm of its confidence; those below the confidence `cut` are no answers, those below
-    `least` are not told at all.
+    Images and labels that are not asked for are passed over. A box's score is the logarithm of its confidence; those
+    below the confidence `cut` are no answers, those below `least` are not told at all.
     """
     predictions = []
+    labels = {box.label for sample in named.values() for box in sample.boxes}
     for line in read_text(path).splitlines():
         found = json.loads(line)
+        if found["image"] not in named:
+            continue
         sample = named[found["image"]]
-        boxes = sorted((b for b in found["boxes"] if b["confidence"] >= least), key=lambda b: -b["confidence"])
+        kept = (box for box in found["boxes"] if box["confidence"] >= least and box["label"] in labels)
+        boxes = sorted(kept, key=lambda box: -box["confidence"])
         size = picture_size(dataset.image_path(sample))
         predictions.append(
             Prediction(

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from residency.data.dataset import Dataset, load_dataset, write_dataset
-from residency.files import read_lines
+from residency.files import read_lines, write_lines
 from residency.knowledge.adapt import Cut
 from residency.knowledge.freetext import Written
 from residency.knowledge.trials import Trial
@@ -140,17 +140,25 @@ def test_smollm2_on_a_real_server_goes_through_all_three_and_its_failures_are_co
         assert known["failed"] == judged.count(None)
         assert known["verdicts"]["correct"] == 0  # such a model's answers are never right; who says so is no judge
         assert sum(known["verdicts"].values()) + known["failed"] == len(judged) == 3 * len(trials)
+        wrong = [
+            trial.model_copy(update={"verdicts": dict.fromkeys(trial.verdicts, ("wrong",) * 3)}) for trial in trials
+        ]
+        write_lines(tmp_path / "probe" / "probe.jsonl", wrong)  # as if a judge that can be believed had said so
         done = run_residency("adapt-captions", tmp_path / "data", "--probe", tmp_path / "probe", "--out",
-                             tmp_path / "cut", "--random-control", "--threshold", 0, *judge)  # fmt: skip
+                             tmp_path / "cut", *judge)  # fmt: skip
         assert done.code == 0, done.err
         print(done.out)
         facts = json.loads((tmp_path / "cut" / "knowledge.json").read_text())
-        told = {sample.id: sample.suffix or "" for sample in load_dataset(tmp_path / "cut").samples}
+        told = {sample.id: sample.suffix for sample in load_dataset(tmp_path / "cut").samples}
+        shown = {trial.sample for trial in trials}
+        cut = {one.sample for one in read_lines(tmp_path / "cut" / "cuts.jsonl", Cut)}
+        assert cut | set(facts["not_shortened"]) == shown
+        assert not cut & set(facts["not_shortened"])
         for sample in samples:
-            if sample.id in facts["not_shortened"]:
+            if sample.id not in cut:
                 assert told[sample.id] == sample.suffix
             else:
-                assert len(told.get(sample.id, "")) <= len(str(sample.suffix))
+                assert len(told.get(sample.id) or "") < len(str(sample.suffix))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.dicom.files import (
     JUDGE,
     PLANTED,
     as_jpeg,
+    file_bytes,
     made_header,
     speckle,
     with_overlay,
@@ -89,6 +91,40 @@ def test_a_header_with_every_public_attribute_keeps_only_the_named_ones(tmp_path
     rows = list(csv.DictReader((tmp_path / "out" / "removed.csv").open()))
     assert len(rows) > 2800
     assert not [row for row in rows if SECRET in ",".join(row.values())]
+
+
+def test_a_name_in_place_of_a_number_a_code_or_a_uid_does_not_stay(tmp_path: Path) -> None:
+    header = with_regions(with_pixels(made_header(), speckle(1)))
+    header.InstanceNumber, header.FrameTime, header.DepthOfScanField = 1234567890, "77.7777777", "999999999"
+    header.BodyPartExamined = "ABDOMENABDOMEN"
+    header.add_new("ManufacturerModelName", "OB", b"Wilhelmina")
+    data = file_bytes(header)
+    swaps = {b"1234567890": b"Wilhelmina", b"77.7777777": b"Wilhelmina", b"999999999": b"QX7781234"}
+    swaps |= {b"ABDOMENABDOMEN": b"Mrs Wilhelmina", b"1.2.840.10008.5.1.4.1.1.6.1": b"1.2.Featherstonehaugh.1.6.1"}
+    for old, new in swaps.items():
+        assert old in data and len(old) == len(new)
+        data = data.replace(old, new)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.dcm").write_bytes(data)
+    for kind in ("dicom", "png"):
+        command = [
+            sys.executable,
+            "-m",
+            "residency",
+            "deidentify",
+            "files",
+            "--out",
+            kind,
+            "--as",
+            kind,
+            "--burned",
+            "keep",
+        ]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        told = done.stdout + done.stderr
+        for text in (told.encode(), *(path.read_bytes() for path in (tmp_path / kind).rglob("*") if path.is_file())):
+            assert not [word for word in PLANTED if word.encode() in text]
 
 
 def test_private_attributes_and_overlays_are_dropped_and_told(tmp_path: Path) -> None:

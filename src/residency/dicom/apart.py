@@ -12,7 +12,7 @@ from subprocess import DEVNULL, Popen
 from threading import Lock
 from types import TracebackType
 
-from residency.dicom.header import Limits, Refused
+from residency.dicom.header import Limits, Refused, prepare_pydicom
 from residency.dicom.read import Raw, read_raw
 from residency.dicom.veil import Veil
 from residency.errors import UserError
@@ -74,6 +74,8 @@ class Apart:
 
     def _pipe(self) -> Connection:
         if self._running is None:
+            # Here, too: a header that comes back would be checked, and its values told.
+            prepare_pydicom()
             ours, theirs = Pipe()
             # A program of its own: what multiprocessing starts would run the caller's script again.
             code = f"from residency.dicom.apart import work; work({theirs.fileno()}, {self.memory})"
@@ -100,8 +102,6 @@ def work(pipe_number: int, memory: int) -> None:
 
     The caller has shut this process's mouth: decoders write what they find amiss, values of the file among it.
     """
-    from residency.dicom.header import prepare_pydicom
-
     pipe = Connection(pipe_number)
     if sys.platform != "win32":
         import resource

@@ -3,8 +3,9 @@
 By allow-list (`allowed.py`): an attribute that is not named there does not survive, whatever it is.
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -151,16 +152,31 @@ def _removal(element: "DataElement", action: Action, detail: str = "") -> Remova
 
 def _allowed(element: "DataElement", words: frozenset[str]) -> object:
     """Return the value of an attribute that may stay, None where the value itself may not."""
+    from pydicom.uid import UID_dictionary
+
     value = element.value
+    if element.VR == "UI":
+        return value if str(value) in UID_dictionary else None
+    if element.VR not in ("CS", "LO", "SH", "AS"):
+        return value if _is_number(value) else None
     if element.keyword == "PatientAge":
         found = _AGE.fullmatch(str(value))
         return value if found and not (found[2] == "Y" and int(found[1]) > _OLDEST) else None
     if element.VR == "CS":
         parts = [value] if isinstance(value, str) else list(value or [])
         return value if all(_CODE.fullmatch(part) and not _names(part, words) for part in parts) else None
-    if element.VR in ("LO", "SH") and _names(str(value), words):
-        return None
-    return value if value not in (None, "") else None
+    return value if value and not _names(str(value), words) else None
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number or several; a damaged number may be any text."""
+    if isinstance(value, bytes):
+        return False
+    parts = [value] if isinstance(value, str | int | float) else list(value) if isinstance(value, Iterable) else []
+    try:
+        return bool(parts) and all(math.isfinite(float(part)) for part in parts)
+    except (TypeError, ValueError):
+        return False
 
 
 def _names(text: str, words: frozenset[str]) -> bool:

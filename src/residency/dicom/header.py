@@ -86,6 +86,7 @@ def prepare_pydicom() -> None:
         raise MissingExtra("pydicom", "dicom") from None
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
 
 
 def is_dicom(start: bytes) -> bool:

@@ -64,11 +64,13 @@ def score_table(examination: Any) -> Table:
 
 
 def place_table(told: Any) -> Table:
-    """Return the first four scores of a question that asks for boxes or outlines, by answerer and label; intervals
-    stand below, so that a terminal of 80 letters holds them."""
+    """Return the first four scores of a question that asks for boxes or outlines, by answerer, and of the tuned model
+    and a detector by label; intervals stand below, so that a terminal of 80 letters holds them."""
     heads = [told.question.id, "label", *told.metrics[:4]]
     table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
     for who, label, _, cells in told.rows:
+        if label != "all labels" and who not in ("tuned model", "detector"):
+            continue
         table.add_row(who, label, *(cell.replace(" [", "\n[") for cell in cells[:4]))
     return table
 

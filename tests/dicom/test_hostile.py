@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pydicom", reason="DICOM is read with residency[dicom]")
+from pydicom.data import get_testdata_file
+
 from residency.dicom.apart import Apart
 from residency.dicom.header import LIMITS, Refused
 from residency.dicom.veil import Veil
@@ -53,6 +55,18 @@ def test_every_hostile_file_is_refused_and_the_good_one_is_read(tmp_path: Path) 
     assert not [word for word in PLANTED if word in done.stdout + done.stderr]
     peak = re.search(r"peak (\d+) MiB", done.stderr)
     assert peak and int(peak[1]) < MEMORY
+
+
+def test_a_file_that_kills_its_decoder_costs_itself_alone(tmp_path: Path) -> None:
+    """One changed byte in pydicom's own JPEG-lossless file makes GDCM 3.2.6 end its process (found by fuzzing)."""
+    data = bytearray(Path(get_testdata_file("SC_rgb_jpeg_gdcm.dcm", download=False)).read_bytes())
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "whole.dcm").write_bytes(data)
+    data[1358] = 157
+    (tmp_path / "files" / "deadly.dcm").write_bytes(data)
+    done = run_residency("deidentify", tmp_path / "files", "--out", tmp_path / "out", "--burned", "keep")
+    assert done.code == 0, done.err
+    assert "pictures: 1" in done.out and re.search(r"deadly\.dcm: .* \[(crashed|damaged)\]", done.out)
 
 
 def test_a_folder_of_nothing_usable_is_an_error_that_names_each_file(tmp_path: Path) -> None:

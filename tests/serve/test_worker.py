@@ -39,6 +39,24 @@ def test_pictures_go_before_errands_which_are_done_in_order() -> None:
     assert reader.seen == ["2 pictures", "first", "second"]
 
 
+def test_an_errand_gives_way_to_pictures_between_its_steps() -> None:
+    reader = Noting()
+    worker = Worker(reader, batch=2)
+    worker.start()
+
+    def walk() -> None:
+        for step in range(2):
+            reader.seen.append(f"step {step}")
+            for _ in range(3 - 3 * step):
+                worker.reserve()
+                worker.submit(PICTURE, lambda told: None)
+            worker.give_way()
+
+    worker.run_later(walk).result(10)
+    worker.close()
+    assert reader.seen == ["step 0", "2 pictures", "1 pictures", "step 1"]
+
+
 def test_an_errand_that_fails_tells_who_asked_and_leaves_the_thread_at_work() -> None:
     worker = Worker(Noting())
     worker.start()

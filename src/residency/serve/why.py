@@ -1,6 +1,6 @@
 """A case's answers in, why each was given out: a heat map over the picture and the deletion test, kept beside the case.
 
-They are made on the model thread, a question at a time, when no picture waits.
+They are made on the model thread, a question at a time, when no picture waits; one that comes meanwhile goes first.
 """
 
 import asyncio
@@ -116,7 +116,7 @@ def _explain(service: Service, case: Interpretation, told: AnswerTold) -> Why:
     asked = interpret.Picture(picture.image, str(path), group="", spacing_mm=case.spacing_mm)
     sample = reader.pose(asked, 0, reader.questionnaire.question(told.question))
     samples = [one.model_copy(update={"suffix": told.text}) for one in reader.prepare([sample])]
-    heat = map_answers(reader.opened, samples, picture, SEED)[0]
+    heat = map_answers(reader.opened, samples, picture, SEED, service.worker.give_way)[0]
     weight = float(weigh_answers(reader.opened, samples, [picture.image])[0, 0])
     why = Why(
         question=told.question,

@@ -111,7 +111,7 @@ class Worker:
         return job.done
 
     def run_later(self, act: Callable[[], Any], *, always: bool = False) -> "Future[Any]":
-        """Queue an errand; it holds up the pictures that come meanwhile for as long as it takes, so keep it short.
+        """Queue an errand; pictures that come meanwhile wait for its end, or until it calls `give_way`.
 
         Raises:
             Busy: so many wait that this one would wait long; never if it is to be done `always`.
@@ -125,6 +125,11 @@ class Worker:
         self._put(ERRAND, errand)
         return errand.done
 
+    def give_way(self) -> None:
+        """Answer the pictures that wait; for an errand to call between two steps, on the model thread."""
+        while jobs := self._gather_waiting():
+            self._take_up(jobs)
+
     def _forget(self) -> None:
         with self._lock:
             self.errands -= 1
@@ -134,9 +139,12 @@ class Worker:
 
     def _work(self) -> None:
         while (jobs := self._gather()) is not None:
-            jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
-            if jobs:
-                self._answer(jobs)
+            self._take_up(jobs)
+
+    def _take_up(self, jobs: list[Job]) -> None:
+        """Answer the jobs that are still wanted."""
+        if jobs := [job for job in jobs if job.done.set_running_or_notify_cancel()]:
+            self._answer(jobs)
 
     def _gather(self) -> list[Job] | None:
         """Return what waits, at most a batch (none, where an errand was done); None when the server closes."""
@@ -146,8 +154,12 @@ class Worker:
             return []
         if first is None:
             return None
-        jobs = [first]
-        while len(jobs) < self.batch:
+        return [first, *self._gather_waiting(self.batch - 1)]
+
+    def _gather_waiting(self, most: int | None = None) -> list[Job]:
+        """Return the pictures that wait now, at most a batch."""
+        jobs: list[Job] = []
+        while len(jobs) < (self.batch if most is None else most):
             try:
                 rank, place, job = self.queue.get_nowait()
             except Empty:

@@ -76,6 +76,7 @@ def test_a_model_of_ours_verifies_in_this_process(run: Path, tmp_path: Path) -> 
     found = json.loads(done.out)
     lines = read_lines(tmp_path / "v" / "verified.jsonl", Verified)
     assert found["failed"] == found["unsure"] == 0
+    assert ("says the same of every claim" in done.err) is (found["disputed"] in (0, found["claims"]))
     assert all(0.5 <= (one.sure or 0) <= 1 for line in lines for one in line.claims)
     other = run_residency("verify", run, "--with", "nano", "--out", tmp_path / "v")
     assert (other.code, "another verification" in other.err) == (2, True)

@@ -118,6 +118,8 @@ def verify_evidence(
             proposed = _propose(evidence, verifier, out, asked, lines)
         verification = tabulate(lines, verifier, len(proposed))
         write_json(out / "verified.json", verification.model_dump(mode="json"))
+    if verification.disputed in (0, verification.agreement.n):
+        say(f"warning: {verifier.name} says the same of every claim, so it tells nothing about any")
     return verification
 
 

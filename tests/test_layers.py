@@ -34,6 +34,7 @@ LAYERS = (
         "shares",
         "engines",
         "pretrain",
+        "paper",
         "prompting",
         "rivals",
         "sweep",

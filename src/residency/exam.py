@@ -1,40 +1,28 @@
 """Put a run to the test: a recipe or a run folder in, the test split's predictions in every way and the floors' out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
-from residency.answering import Candidates
 from residency.config import Recipe
-from residency.data.dataset import Dataset, load_dataset
-from residency.data.shots import show_shots
-from residency.data.take import learned_samples
+from residency.data.dataset import load_dataset
 from residency.engines import Engine, EngineName, Pass, local_engine, ray_engine
-from residency.errors import UserError
 from residency.folder import check_data, check_folder, holding, is_own_data, is_trained
-from residency.material import require_ready, select_samples
-from residency.models.family import Images
+from residency.material import select_samples
 from residency.models.registry import Opened, ask_as, open_base, open_run, read_run
 from residency.neighbours import tell_asked
+from residency.paper import Exam, answer_mode, answer_modes, set_exam
 from residency.predict import (
     Asked,
-    blind_images,
-    candidates_of,
-    mute_samples,
-    shuffle_images,
-    write_mean_image,
 )
 from residency.processes import is_first, join_processes, wait_for_all
 from residency.prompting.phrasings import Phrasing
 from residency.recipe import name_overrides, override_asking
 from residency.rivals import FLOORS, answer_floors
 from residency.selftrain import self_train
-from residency.shares import write_shares
 from residency.train import Trained, train_run
-from residency.types import MODES, AnswerType, Mode, Record, Sample, SplitName
+from residency.types import MODES, AnswerType, Mode, Record, SplitName
 
 
 class Predicted(Record):
@@ -50,19 +38,6 @@ class Examined(Record):
 
     trained: Trained | None
     predicted: Predicted | None
-
-
-@dataclass(frozen=True)
-class Exam:
-    """All that the ways of answering share: the recipe, the dataset, its training and asked samples, candidates."""
-
-    recipe: Recipe
-    dataset: Dataset
-    training: tuple[Sample, ...]
-    asked: tuple[Sample, ...]
-    split: SplitName
-    fold: int
-    candidates: dict[str, Candidates]
 
 
 def examine_fold(recipe: Recipe, run: Path, fold: int, *, say: Callable[[str], None]) -> Examined:
@@ -161,10 +136,10 @@ def predict_run(
         ask_as(opened.loaded, recipe)
     folder = out or _default_folder(recipe, run, data) / name_overrides(overrides)
     with holding(folder):
-        exam = _set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
+        exam = set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
         with ray_engine(str(run), workers) if opened is None or engine == "ray" else local_engine(opened) as answer:
             exam = _tell_neighbours(answer, exam, run, folder, opened)
-            files, made, not_run = _answer_modes(answer, exam, modes, folder)
+            files, made, not_run = answer_modes(answer, exam, modes, folder)
         if floors and opened is not None:
             if is_first():
                 questionnaire = exam.dataset.questionnaire
@@ -172,24 +147,6 @@ def predict_run(
             wait_for_all()
             files += [str(folder / f"{split}.{floor}.jsonl") for floor in FLOORS]
     return Predicted(files=tuple(files), made=made, not_run=not_run)
-
-
-def _answer_modes(
-    engine: Engine, exam: Exam, modes: Sequence[Mode], folder: Path
-) -> tuple[list[str], int, dict[str, str]]:
-    """Return the files of the ways that could be answered, how many answers were made, and why the others were not."""
-    files: list[str] = []
-    made, not_run = 0, dict[str, str]()
-    for mode in modes:
-        path = folder / f"{exam.split}.{mode}.jsonl"
-        try:
-            made += _answer_mode(engine, exam, mode, path, folder)
-            files.append(str(path))
-        except UserError as error:
-            if len(modes) == 1:
-                raise
-            not_run[mode] = error.what
-    return files, made, not_run
 
 
 def _tell_neighbours(engine: Engine, exam: Exam, run: Path, folder: Path, opened: Opened | None) -> Exam:
@@ -267,56 +224,12 @@ def predict_untuned(
         UserError: as `predict_model`.
     """
     join_processes()
-    exam = _set_exam(recipe, None, split, recipe.fold if isinstance(recipe.fold, int) else 0)
+    exam = set_exam(recipe, None, split, recipe.fold if isinstance(recipe.fold, int) else 0)
     if chosen is not None and exam.dataset.questionnaire:
         closed = {question.id for question in exam.dataset.questionnaire.questions if question.type in chosen}
         exam = replace(exam, candidates={id: offer for id, offer in exam.candidates.items() if id in closed})
     path, model = out / f"{split}.base.jsonl", recipe.model
     with holding(out), ray_engine(model, workers) if engine == "ray" else local_engine(open_base(recipe)) as answer:
         exam = _tell_neighbours(answer, exam, out, out, None)
-        made = _answer_mode(answer, exam, "base", path, out)
+        made = answer_mode(answer, exam, "base", path, out)
     return Predicted(files=(str(path),), not_run={}, made=made)
-
-
-def _set_exam(recipe: Recipe, data: Path | None, split: SplitName, fold: int) -> Exam:
-    own = load_dataset(recipe.data)
-    training = select_samples(recipe, own, learned_samples(own, recipe, fold))
-    dataset = own if data is None else load_dataset(data)
-    if data is None or dataset.splits is not None:
-        asked = select_samples(recipe, dataset, dataset.split(split, fold if data is None else 0))
-    else:
-        asked = select_samples(recipe, dataset, dataset.samples)
-    if not asked:
-        raise UserError(
-            f"{dataset.folder}: the {split} split holds no annotated sample",
-            found=f"{len(dataset.samples)} samples in all",
-            do="choose another --split, or annotate images of it",
-        )
-    require_ready(recipe, [*training, *asked])
-    candidates = candidates_of(own.questionnaire, training)
-    asked = show_shots(asked, training, recipe.shots)
-    return Exam(recipe, dataset, tuple(training), tuple(asked), split, fold, candidates)
-
-
-def _answer_mode(engine: Engine, exam: Exam, mode: Mode, path: Path, folder: Path) -> int:
-    seed = exam.recipe.train.seed
-    samples: Sequence[Sample] = exam.asked
-    images: Images | None = None
-    if mode == "blind":
-        images = blind_images(samples, _mean_image(exam, folder / "mean_image.png"))
-    elif mode == "shuffled":
-        samples = shuffle_images(samples, seed)
-    elif mode == "mute":
-        samples = mute_samples(samples, seed)
-    asked = Asked(exam.recipe.model if mode == "base" else exam.recipe.name, mode, exam.split, exam.fold)
-    way = Pass(exam.dataset.questionnaire, exam.candidates, asked, exam.recipe.predict, images, exam.recipe.ask)
-    return write_shares(path, samples, partial(engine, way), mode, exam.recipe.ask)
-
-
-def _mean_image(exam: Exam, path: Path) -> Image.Image:
-    """Return the mean of the training images, which the first process writes."""
-    if is_first():
-        write_mean_image(exam.training, path)
-    wait_for_all()
-    with Image.open(path) as file:
-        return file.convert("RGB")

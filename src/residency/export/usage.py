@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from transformers import PROCESSOR_MAPPING
 
 from residency.models.causal import Causal
-from residency.models.chat import Chat, turns_of
+from residency.models.chat import Chat
+from residency.models.chat_turns import turns_of
 from residency.models.florence2 import Florence2
 from residency.models.florence2 import word_prompt as word_florence
 from residency.models.nano.family import Nano

@@ -17,12 +17,11 @@ from residency.losses import IGNORED
 from residency.models.answers import read_generated
 from residency.models.chat_decode import Read, likelihoods, pad_ids, say_answers, score_behind, share_beginnings
 from residency.models.chat_parts import PLACES, find_parts, find_targets
-from residency.models.chat_reader import Turns, accepted_by, load_reader
+from residency.models.chat_reader import accepted_by, load_reader
 from residency.models.chat_regions import join_depths, split_depths
+from residency.models.chat_turns import NO_SHOT, images_by_sample, list_images, turns_of
 from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, Output, Prefix, read_images
-from residency.models.llava import expand_task
 from residency.models.packed import pad_rows
-from residency.models.prompts import render_prompt, word_whole
 from residency.models.sampling import Sampling, choose_likeliest
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
@@ -32,7 +31,6 @@ SHARED = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "gemma3")
 SHARED_IMAGE = ("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm")
 """Model types for which a test holds that questions behind one reading of their image are answered as each alone; in
 Gemma 3's windows padding between image and question would count."""
-NO_SHOT = -1
 SCORED_ROWS = 64
 """The most candidates that are scored at a time."""
 
@@ -131,7 +129,7 @@ class Chat:
         answers_BT = batch.labels_BT.masked_fill(~counted_BT, loaded.processor.tokenizer.pad_token_id)
         ids_BL = torch.cat([batch.prompt_BS, answers_BT], 1)
         mask_BL = torch.cat([batch.prompt_mask_BS, counted_BT.long()], 1)
-        inputs = self._place(loaded, ids_BL, mask_BL, regions_MND[_list_images(batch)])
+        inputs = self._place(loaded, ids_BL, mask_BL, regions_MND[list_images(batch)])
         hidden_BLD = loaded.core.model(**inputs, use_cache=False).last_hidden_state
         last_BND = regions_MND[batch.image_of_B].chunk(self.depth + 1, 1)[0]
         return Output(
@@ -201,11 +199,11 @@ class Chat:
     def _read_prompts(self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor) -> Read:
         """Read the prompts of a batch, what they begin with alike once."""
         prompts = [row[kept == 1].tolist() for row, kept in zip(batch.prompt_BS, batch.prompt_mask_BS, strict=True)]
-        images, token = _images_by_sample(batch), loaded.core.config.image_token_id
+        images, token = images_by_sample(batch), loaded.core.config.image_token_id
         shared = self.image_prefix == "answering" and loaded.spec.speed.share_image
         groups = share_beginnings(prompts, images, token) if shared else None
         if groups is None:
-            return self._begin(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[_list_images(batch)])
+            return self._begin(loaded, batch.prompt_BS, batch.prompt_mask_BS, regions_MND[list_images(batch)])
         end = len(prompts[0]) - prompts[0][::-1].index(token)
         begun_GS = torch.tensor([prompts[rows[0]][:end] for rows in groups], device=loaded.device)
         seen = regions_MND[[image for rows in groups for image in images[rows[0]]]]
@@ -275,31 +273,6 @@ def read_chat(source: str) -> Chat:
         UserError: its architecture is none that the family covers.
     """
     return Chat(AutoConfig.from_pretrained(source))
-
-
-def turns_of(loaded: Loaded, sample: Sample) -> Turns:
-    """Return what is said before a sample's answer, task tokens of a dataset (`<VQA>` ...) put into words.
-
-    Solved examples are turns of their own with their pictures, or stand as text before the question.
-    """
-    spec = loaded.spec
-    if spec.shots_as_text:
-        return Turns(word_whole(ModelSpec("", spec.prompt), sample, expand_task), (), spec.system)
-    solved = ((expand_task(render_prompt(spec.prompt, shot)), shot.suffix or "") for shot in sample.shots)
-    return Turns(expand_task(render_prompt(spec.prompt, sample)), tuple(solved), spec.system)
-
-
-def _images_by_sample(batch: Batch) -> list[tuple[int, ...]]:
-    """Return the images of each sample's prompt in order: those of its solved examples, then its own."""
-    own: list[tuple[int, ...]] = [(image,) for image in batch.image_of_B.tolist()]
-    if batch.shots_BE is None:
-        return own
-    shown = [tuple(image for image in row if image != NO_SHOT) for row in batch.shots_BE.tolist()]
-    return [shots + image for shots, image in zip(shown, own, strict=True)]
-
-
-def _list_images(batch: Batch) -> list[int]:
-    return [image for images in _images_by_sample(batch) for image in images]
 
 
 def _limit(loaded: Loaded) -> int:

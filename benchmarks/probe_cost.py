@@ -70,6 +70,5 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     many, one, ratio = measure(asked.model, asked.answers, asked.repeats)
-    print(
-        f"{asked.model}: {asked.answers} answers to 8 questions {many:.3f} s, one answer to one {one:.3f} s: {ratio:.1f}"
-    )
+    told = f"{asked.answers} answers to 8 questions {many:.3f} s, one answer to one {one:.3f} s"
+    print(f"{asked.model}: {told}: {ratio:.1f} times")

@@ -1,4 +1,4 @@
-"""Ten sampled answers to eight questions on one image cost at most 12 times one answer to one (nano, processor time)."""
+"""Ten sampled answers to eight questions on one image cost at most 12 times one answer to one question (nano)."""
 
 import sys
 

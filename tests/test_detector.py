@@ -19,6 +19,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from detect_layout import choose_cut, read_found, write_yolo
 from detect_mirror import mirror_training
 
+sys.path.remove(str(ROOT / "benchmarks"))
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from residency.ultrasound.phantom import CATEGORIES, HELD_OUT_SITE, draw_image
 
-STARTS_WITHIN = 180
+STARTS_WITHIN = 600
 
 
 @dataclass

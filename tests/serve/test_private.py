@@ -28,7 +28,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     inside = SEALED.format(w=folder, python=sys.executable, module="tests.serve.offline_flow")
     command = ["unshare", "-rnm", "sh", "-c", inside]
     environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     seen: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return folder, seen

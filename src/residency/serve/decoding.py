@@ -63,7 +63,7 @@ class Decoder:
     def __init__(self, salt: bytes, masking: Masking = "dicom", file_bytes: int = 32 << 20) -> None:
         self.masking = masking
         self._veil = Veil(salt)
-        self._limits = Limits(file_bytes=file_bytes, frame_pixels=MAX_PIXELS, all_pixels=MAX_PIXELS)
+        self._limits = Limits(file_bytes=file_bytes, frame_pixels=MAX_PIXELS)
         self._apart = Apart(seconds=SECONDS)
         self._reader: TextReader | None = None
         self._lock = Lock()

@@ -158,8 +158,14 @@ def tell_disagreements(lines: Sequence[Verified]) -> str:
     writer.writerow(HEADS)
     for rank, (_, line, one) in enumerate(rows, 1):
         sure = ["" if value is None else f"{value:.3f}" for value in (line.confidence, one.sure)]
-        writer.writerow((rank, line.image, line.question, one.claim, line.said, sure[0], one.seen, sure[1], ""))
+        words = (_plain(text) for text in (line.image, line.question, one.claim, line.said))
+        writer.writerow((rank, *words, sure[0], one.seen, sure[1], ""))
     return told.getvalue()
+
+
+def _plain(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def _weight(line: Verified, one: Checked) -> float:

@@ -49,7 +49,7 @@ class Browser:
     def text(self, css: str) -> str:
         return str(self.run("return document.querySelector(arguments[0])?.textContent ?? ''", css))
 
-    def wait(self, what: Callable[[], Any], seconds: float = 30) -> Any:
+    def wait(self, what: Callable[[], Any], seconds: float = 150) -> Any:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if found := what():

@@ -213,7 +213,7 @@ def test_a_dicom_file_is_shown_without_what_names_a_person(page: Browser, tmp_pa
     header = with_regions(with_pixels(made_header(), speckle(1, side=128)))
     page.open()
     page.choose_files(write_dicom(tmp_path / "scan", header))
-    page.wait(lambda: page.all("#queue li.ready"), 60)
+    page.wait(lambda: page.all("#queue li.ready"))
     page.wait(lambda: "DICOM, de-identified" in page.text("#facts"))
     assert "128 × 128 pixels · 0.2 × 0.3 mm" in page.text("#facts")
     assert page.wait(lambda: page.run("return document.getElementById('shown').naturalWidth")) == 128

@@ -12,12 +12,15 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.files import read_lines, write_lines
 from residency.knowledge.adapt import Cut
 from residency.knowledge.freetext import Written
 from residency.knowledge.trials import Trial
+from residency.models.nano.build import build_tokenizer
 from residency.types import Sample, Splits
 from tests.contract.tiny import build_tiny_nano
 from tests.discs import cut_groups, disc_samples
@@ -117,6 +120,34 @@ def test_texts_do_not_leave_the_house_unasked(tmp_path: Path) -> None:
         assert (done.code, told in done.err) == (2, True)
     bare = run_residency(*asked)
     assert (bare.code, "--with" in bare.err) == (2, True)
+
+
+def test_a_local_model_that_words_no_question_is_told_so(tmp_path: Path) -> None:
+    samples = write_captions(tmp_path)
+    build_tiny_nano(tmp_path / "model")
+    build_tiny_talker(tmp_path / "llm")
+    asked = ("probe", tmp_path / "model", "--data", tmp_path / "data", "--out", tmp_path / "probe", "--with")
+    done = run_residency(*asked, tmp_path / "llm")
+    assert f"to this process: {len(samples[:6])} texts" in done.err
+    assert (done.code, "wrote no question" in done.err) == (2, True)
+    written = read_lines(tmp_path / "probe" / "questions.jsonl", Written)
+    assert (len(written), sum(one.failed for one in written)) == (6, 12)
+    (tmp_path / "llm" / "chat_template.jinja").unlink()
+    assert "no chat template" in run_residency(*asked, tmp_path / "llm").err
+    assert "no such language model" in run_residency(*asked, tmp_path / "none").err
+
+
+def build_tiny_talker(folder: Path) -> None:
+    """A language model of a real architecture with random weights, and a chat template."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(list(TEXTS) * 5, vocabulary=1400)
+    tokenizer.chat_template = "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }} {% endfor %}"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=1024, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 @pytest.mark.slow

@@ -3,25 +3,22 @@ additions."""
 
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
-from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
-from residency.errors import UserError
 from residency.evaluate.abstain import Abstention
 from residency.serve import similar, why
 from residency.serve.access import Admin, CaseId, Has, Reader, Reviewer, refusals
+from residency.serve.failures import tell_failures
 from residency.serve.forms import read_upload
 from residency.serve.guard import Guard, Rules, tell_error
 from residency.serve.logs import Logs
@@ -32,7 +29,6 @@ from residency.serve.service import Service
 from residency.serve.sheet import gather_rows, make_sheet
 from residency.serve.summary import Summary, summarize
 from residency.serve.told import Interpretation
-from residency.serve.worker import Busy
 from residency.types import Questionnaire, Record
 
 UPLOAD: dict[str, Any] = {
@@ -267,38 +263,6 @@ def create_app(service: Service, rules: Rules, logs: Logs) -> FastAPI:
     app.include_router(router)
     app.include_router(why.router)
     app.include_router(similar.router)
-    _tell_failures(app, logs)
+    tell_failures(app, logs)
     app.add_middleware(Guard, rules=rules, logs=logs, meters=service.meters)
     return app
-
-
-def _tell_failures(app: FastAPI, logs: Logs) -> None:
-    """Give every failure one form; none repeats what was sent."""
-
-    def answer(request: Request, status: int, reason: str, **headers: str) -> Response:
-        body = tell_error(status, reason, request.state.request_id)
-        return JSONResponse(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
-
-    async def refuse(request: Request, error: Refused) -> Response:
-        return answer(request, error.status, error.reason, **({"Retry_After": "5"} if error.status == 503 else {}))
-
-    async def wait(request: Request, error: Busy) -> Response:
-        return answer(request, 429, str(error), Retry_After=str(error.retry_after))
-
-    async def explain(request: Request, error: RequestValidationError) -> Response:
-        faults = (f"{'.'.join(map(str, fault['loc']))[:80]}: {fault['msg'][:120]}" for fault in error.errors()[:10])
-        return answer(request, 422, "; ".join(faults))
-
-    async def name(request: Request, error: HTTPException) -> Response:
-        return answer(request, error.status_code, str(error.detail), **(error.headers or {}))
-
-    async def keep_not(request: Request, error: Exception) -> Response:
-        logs.write_error(error, request=request.state.request_id)
-        return answer(request, 507, "what should be kept cannot be written: is the disk full, the database there?")
-
-    handlers: dict[Any, Callable[..., Awaitable[Response]]] = {
-        Refused: refuse, Busy: wait, RequestValidationError: explain, HTTPException: name,
-        UserError: keep_not, OperationalError: keep_not,
-    }  # fmt: skip
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)

@@ -11,11 +11,13 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from residency.data.dataset import load_dataset, write_dataset
 from residency.evaluate.bootstrap import draw_sums, interval, sum_groups
 from residency.evaluate.claims.claim import Judged
 from residency.files import read_lines, write_json, write_text
@@ -58,6 +60,16 @@ def make_data(out: Path, bench: str, patients: int, seed: int) -> None:
         sheet, questionnaire = "answers.csv", str(out / "sheet" / "questionnaire.yaml")
     call("ingest", "--sheet", folder / sheet, "--images", images, "--questionnaire", questionnaire,
          "--group-by", group, "--out", out / "data", "--seed", seed, "--ratios", RATIOS)  # fmt: skip
+    if bench == "lung":
+        drop_validation(out / "data")
+
+
+def drop_validation(data: Path) -> None:
+    """Give the validation groups to training: with one patient to validate by, the best epoch is chance."""
+    dataset = load_dataset(data)
+    fold = dataset.require_fold(0)
+    whole = fold.model_copy(update={"train": (*fold.train, *fold.val), "val": ()})
+    write_dataset(replace(dataset, splits=dataset.require_splits().model_copy(update={"folds": (whole,)})))
 
 
 def train(out: Path, name: str, data: Path, epochs: int, seed: int) -> Path:

@@ -120,7 +120,8 @@ def relative_change(run: Path, other: Path, metric: str) -> tuple[float, float, 
     drawn_RD = draw_sums(sums_GD, DRAWS, SEED)
     low, high = interval(drawn_RD[:, 0] / drawn_RD[:, 1] - 1, len(sums_GD))
     value = sums_GD[:, 0].sum() / sums_GD[:, 1].sum() - 1
-    return value, low or float("nan"), high or float("nan")
+    assert low is not None and high is not None
+    return value, low, high
 
 
 def describe(name: str, data: Path, run: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from residency.data.dataset import Dataset, load_dataset
+from residency.config import Recipe
 from residency.errors import UserError
 from residency.evaluate.bootstrap import Estimate, estimate
 from residency.evaluate.metric import Metric, mean_tally
@@ -16,6 +16,7 @@ from residency.explain.heat import Heat, map_answers
 from residency.explain.picture import Picture
 from residency.files import read_lines, write_json, write_lines, written_whole
 from residency.models.registry import Opened, open_run
+from residency.paper import set_exam
 from residency.progress import track
 from residency.types import Prediction, Record, Sample, SplitName
 
@@ -81,11 +82,12 @@ def explain_split(
     Raises:
         UserError: no such run, dataset or question.
     """
-    answered = predict_run(run, data=data, split=split, modes=("own",), floors=False)
     recipe, opened = open_run(run)
-    dataset = load_dataset(data or recipe.data)
+    _require_plain(recipe)
+    answered = predict_run(run, data=data, split=split, modes=("own",), floors=False)
+    exam = set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
     said = {line.id: line.prediction for line in read_lines(Path(answered.files[0]), Prediction)}
-    samples = _choose(dataset, said, questions, images)
+    samples = _choose(exam.asked, said, questions, images)
     folder = out or run / "explained"
     explained: list[Explained] = []
     for _, of_image in track([(i, list(s)) for i, s in groupby(samples, lambda s: s.image)], "images explained"):
@@ -99,9 +101,26 @@ def explain_split(
     return result
 
 
-def _choose(dataset: Dataset, said: dict[str, str], questions: Sequence[str], images: int | None) -> list[Sample]:
+def _require_plain(recipe: Recipe) -> None:
+    """Make sure that each answer hangs on one picture and one question.
+
+    Raises:
+        UserError: it does not.
+    """
+    beside = {"ask: together": recipe.ask == "together", "retrieval": recipe.retrieval is not None}
+    if found := [name for name, there in beside.items() if there]:
+        raise UserError(
+            f"{recipe.name} is asked more than a question about a picture, so what an answer hangs on cannot be told",
+            found=", ".join(found),
+            allowed="runs that ask each question alone, without similar cases",
+        )
+
+
+def _choose(
+    asked: Sequence[Sample], said: dict[str, str], questions: Sequence[str], images: int | None
+) -> list[Sample]:
     """Return the answered samples, with what was said as their answers, by image."""
-    known = [sample for sample in dataset.samples if said.get(sample.id)]
+    known = [sample for sample in asked if said.get(sample.id)]
     if lacking := set(questions) - {sample.question for sample in known}:
         raise UserError(
             f"no answer to {', '.join(sorted(lacking))}", allowed=sorted({sample.question or "" for sample in known})
@@ -111,7 +130,7 @@ def _choose(dataset: Dataset, said: dict[str, str], questions: Sequence[str], im
     chosen = {names[place] for place in drawn}
     return sorted(
         (
-            sample.model_copy(update={"suffix": said[sample.id], "image": str(dataset.image_path(sample))})
+            sample.model_copy(update={"suffix": said[sample.id]})
             for sample in known
             if sample.image in chosen and (not questions or sample.question in questions)
         ),

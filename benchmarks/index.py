@@ -1,6 +1,6 @@
 """An index of 100,000 embeddings (dimension 384): seconds to build, milliseconds a query, and what a kill leaves.
 
-    python benchmarks/index.py            # two threads; --kills 6 builds are killed (SIGKILL) on the way
+python benchmarks/index.py            # two threads; --kills 6 builds are killed (SIGKILL) on the way
 """
 
 import argparse
@@ -72,7 +72,8 @@ def time_queries(out: Path, samples: list[Sample], vectors: dict[str, np.ndarray
         worked = 1000 * (process_time() - worked) / len(took)
         took = took[1:]
         exact = f", {np.mean(right):.3f} of the exact five" if right else ""
-        print(f"query by {what}: median {np.median(took):.1f} ms, 95% {np.percentile(took, 95):.1f} ms, processor {worked:.1f} ms{exact}")
+        clock = f"median {np.median(took):.1f} ms, 95% {np.percentile(took, 95):.1f} ms"
+        print(f"query by {what}: {clock}, processor {worked:.1f} ms{exact}")
 
 
 def kill_builds(out: Path, count: int, kills: int, whole_seconds: float) -> None:

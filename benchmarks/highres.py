@@ -164,7 +164,7 @@ def cut_of(folder: Path, data: Path) -> float:
 
 
 def write_recipe(path: Path, name: str, data: Path, out: Path, epochs: int) -> None:
-    # The tower stays as it is and sees each picture once; in full it forgot to look within 200 steps (docs/high-resolution.md).
+    # The tower stays as it is and sees each picture once; tuned in full it forgot to look within 200 steps.
     settings = {"epochs": epochs, "batch_size": 32, "questions_per_image": 1, "learning_rate": 1e-3, "patience": 99}
     settings |= {"location_spread": 10.0, "balance": "none", "save_steps": 500, "augment": "none"}
     recipe = {

@@ -1,4 +1,4 @@
-"""What a tuned model must beat, by the installed command: probes on its own tower and texts, and the question's words."""
+"""What a tuned model must beat, by the command: probes on its own tower and texts, and the words of the question."""
 
 import json
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -75,34 +76,47 @@ def dump_questionnaire(questionnaire: Questionnaire) -> str:
     )
 
 
-def render_answer(question: Question, answer: Answer, parts: Mapping[str, Answer] | None = None) -> str:
+def render_answer(
+    question: Question, answer: Answer, parts: Mapping[str, Answer] | None = None, *, exact: bool = False
+) -> str:
     """Return the text of a canonical answer: what a model is trained to say and what is parsed back.
 
     A set is joined by `, `; a measured member carries its number (`femur length 32 mm`); other sub-answers follow
-    in brackets (`8-13 weeks (12 weeks 4 days)`, `medium image quality (shadowing, low gain)`).
+    in brackets (`8-13 weeks (12 weeks 4 days)`, `medium image quality (shadowing, low gain)`). Numbers have three
+    significant digits, or all of theirs where the text is to be `exact`.
     """
     parts = dict(parts or {})
     if isinstance(answer, tuple):
-        members = [_measured(name, parts.pop(f"{question.id}.{name}", None)) for name in answer]
+        members = [_measured(name, parts.pop(f"{question.id}.{name}", None), exact) for name in answer]
         text = ", ".join(members) if members else "none"
     else:
-        text = render_value(answer)
-    rest = [render_value(parts[spec.id]) for spec in question.parts if spec.id in parts and parts[spec.id] != ()]
+        text = render_value(answer, exact=exact)
+    rest = [
+        render_value(parts[spec.id], exact=exact)
+        for spec in question.parts
+        if spec.id in parts and parts[spec.id] != ()
+    ]
     return f"{text} ({'; '.join(rest)})" if rest else text
 
 
-def render_value(value: Answer) -> str:
-    """Return the text of one value; weeks are said in completed weeks and days."""
+def render_value(value: Answer, *, exact: bool = False) -> str:
+    """Return the text of one value, numbers as `render_answer` says; weeks are said in completed weeks and days."""
     if isinstance(value, Quantity):
         if value.unit == "weeks":
             days = round(value.value * 7)
             return f"{days // 7} weeks {days % 7} days"
-        return f"{value.value:.3g} {value.unit}"
+        return f"{_render_number(value.value, exact)} {value.unit}"
     return ", ".join(value) if isinstance(value, tuple) else value
 
 
-def _measured(name: str, quantity: Answer | None) -> str:
-    return name if quantity is None else f"{name} {render_value(quantity)}"
+def _render_number(number: float, exact: bool) -> str:
+    """Return all digits, or three significant ones and whole units always; never an exponent, which no sheet holds."""
+    text = repr(number) if exact else f"{number:.3g}" if abs(number) < 999.5 else f"{number:.0f}"
+    return format(Decimal(text), "f")
+
+
+def _measured(name: str, quantity: Answer | None, exact: bool) -> str:
+    return name if quantity is None else f"{name} {render_value(quantity, exact=exact)}"
 
 
 def _with_named_options(values: object) -> object:

@@ -215,6 +215,20 @@ def consistent(question: Question, answer: Answer, parts: dict[str, Answer]) -> 
     return True
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00012, "0.00012"), (3.164, "3.16"), (212.46, "212"), (999.6, "1000"), (1234.4, "1234"), (250000.0, "250000")],
+)
+def test_numbers_are_written_without_an_exponent(value: float, text: str) -> None:
+    question = Question(id="n", type="number", wording="How many?", unit="mm")
+    written = render_answer(question, Quantity(value=value, unit="mm"))
+    assert written == f"{text} mm"
+    assert parse_answer(question, written).answer == Quantity(value=float(text), unit="mm")
+    assert parse_answer(
+        question, render_answer(question, Quantity(value=value, unit="mm"), exact=True)
+    ).answer == Quantity(value=value, unit="mm")
+
+
 @given(canonical_answers())
 @settings(max_examples=400, deadline=None)
 def test_takes_back_what_render_answer_writes(case: tuple[Question, Answer, dict[str, Answer]]) -> None:

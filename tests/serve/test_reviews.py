@@ -12,7 +12,7 @@ from tests.run_command import call_residency, run_residency
 from tests.serve.server import Server, draw_study
 
 EDITS = {
-    "q4": "femur length 32.4 mm, head circumference 101 mm",
+    "q4": "femur length 32.4 mm, head circumference 212.56 mm",
     "q5": "20-25 weeks (22 weeks 3 days)",
     "q6": "medium image quality (shadowing, low gain)",
 }

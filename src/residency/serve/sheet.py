@@ -17,6 +17,7 @@ from residency.data.dataset import Dataset
 from residency.data.studio import StudioSummary, write_tasks
 from residency.errors import UserError
 from residency.files import written_whole
+from residency.questionnaire import render_answer
 from residency.serve.reviews import Reviewed, last_words, list_reviewed
 from residency.serve.store import IMAGES, CaseRow, Store
 from residency.types import Answer, Prediction, Question, Questionnaire, Record, Sample
@@ -76,11 +77,18 @@ def make_sheet(rows: list[Row], questionnaire: Questionnaire) -> bytes:
     for row in rows:
         known: list[object] = [f"{row.case.image_sha256}.png", row.case.patient, row.author]
         known += [row.case.spacing_row, row.case.spacing_column] if spaced else []
-        said = [row.words[q.id].text if q.id in row.words else None for q in questionnaire.questions]
+        said = [_say_exactly(q, row.words.get(q.id)) for q in questionnaire.questions]
         sheet.append([text(value) if value is not None else None for value in (*known, *said)])
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()
+
+
+def _say_exactly(question: Question, word: Reviewed | None) -> str | None:
+    """Return an answer as a cell: its numbers keep all their digits."""
+    if word is None or word.answer is None:
+        return None
+    return render_answer(question, word.answer, word.parts, exact=True)
 
 
 def head_question(question: Question) -> str:

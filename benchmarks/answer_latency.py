@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
-from residency.config import Predict
+from residency.asking import Predict
 from residency.models.registry import open_model
 from residency.predict import Asked, answer_samples, candidates_of
 from residency.questionnaire import load_questionnaire

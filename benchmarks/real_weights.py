@@ -27,7 +27,8 @@ from fewshot_data import EXPERIMENTS, Draw, Experiment, draws_of, prepare, write
 from fewshot_ingest import RECIPES, ROOT
 from fewshot_rivals import RIVALS
 from real_weights_table import write_table
-from residency.config import Lora, Predict, Recipe, Train, Tune
+from residency.asking import Predict
+from residency.config import Lora, Recipe, Train, Tune
 from residency.exam import predict_run
 from residency.files import is_there, read_lines
 from residency.folder import is_trained

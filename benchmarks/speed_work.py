@@ -17,7 +17,8 @@ import transformers
 from transformers import TrainerCallback
 
 import speed_rivals
-from residency.config import Ask, Lora, Predict, Recipe, Train, Tune
+from residency.asking import Ask, Predict
+from residency.config import Lora, Recipe, Train, Tune
 from residency.data.batches import ImageBatches
 from residency.losses import IGNORED
 from residency.material import Material

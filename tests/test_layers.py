@@ -8,7 +8,7 @@ from pathlib import Path
 SRC = Path(__file__).parent.parent / "src" / "residency"
 LAYERS = (
     ("types", "errors", "files", "progress", "foreign", "processes"),
-    ("config", "recipe", "questionnaire"),
+    ("section", "asking", "config", "recipe", "questionnaire"),
     ("ultrasound", "losses", "dicom"),
     ("data",),
     ("models",),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from residency.config import Shots
+from residency.asking import Shots
 from residency.data.dataset import load_dataset
 from residency.data.shots import show_shots
 from tests.contract.tiny_chat import build_tiny_smolvlm

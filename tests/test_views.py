@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from residency.answering import Said, answer_each
-from residency.config import Predict, Tiles
+from residency.asking import Predict, Tiles
 from residency.data.dataset import load_dataset
 from residency.data.tiles import Region, cut_tiles
 from residency.data.told import boxes_of, read_told

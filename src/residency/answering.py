@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from residency.config import Predict
+from residency.asking import Predict
 from residency.data.normalize import parse_answer
 from residency.data.together import compose_samples, parse_together
 from residency.models.family import Answered, Batch, Images

@@ -1,14 +1,15 @@
-"""The recipe: what describes a run whole. Sole owner of defaults; an unknown key is refused."""
+"""The recipe: what describes a run whole. With its sections on asking (asking.py) the sole owner of defaults; an
+unknown key is refused."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from residency.asking import Ask, Predict, Retrieval, Shots
+from residency.section import Count, Positive, Section, Share
 
 Part = Literal["vision", "projector", "language"]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Weights = Literal["fp32", "bf16", "fp16"]
 
 
@@ -27,12 +28,6 @@ def _join_slices(value: object) -> object:
         f"{next(iter(entry))}:" if isinstance(entry, dict) and list(entry.values()) == [None] else entry
         for entry in value
     ]
-
-
-class Section(BaseModel):
-    """A part of a recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Lora(Section):
@@ -132,7 +127,7 @@ class Train(Section):
     questions_per_image: Count = 4
     """How many of an image's questions stand together in a batch; the tower sees the image once for them."""
     learning_rate: Positive = 1e-3
-    part_learning_rates: dict[Part, Positive] = {}
+    part_learning_rates: dict[Part, Positive] = Field(default_factory=dict)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Share = 0.1
     clip_norm: Positive = 1.0
@@ -156,36 +151,6 @@ class Train(Section):
     """null: images without answers are not used."""
 
 
-class Tiles(Section):
-    """How a picture larger than the model reads is answered: whole, in overlapping tiles, and in crops around what the
-    model finds (docs/high-resolution.md). Boxes of all views are merged; other answers by `rules`."""
-
-    side: Count | None = None
-    """A tile's side in pixels of the picture; null takes twice what the model reads. Pictures not larger stay whole."""
-    overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.25
-    """The least share of a tile that its neighbour shows, too; findings up to that size are whole in one tile."""
-    grid: bool = True
-    """false: no tiles, only the whole and the crops of `zoom`."""
-    zoom: Annotated[int, Field(ge=0)] = 0
-    """At most so many crops around what the model tells of the whole picture when it is asked `find`."""
-    find: str = "<OD>"
-    """PaliGemma wants names: `detect femur ; cyst`."""
-    rules: dict[str, Annotated[str, Field(pattern=r"^(whole|surest|union|any:.+)$")]] = {}
-    """By question id: whole (the default), surest (the surest view's), union (of sets), any:ANSWER (if a view says)."""
-    least: Share = 0.0
-    """Boxes whose mean token likelihood is below this are left out."""
-
-
-class Predict(Section):
-    """How answers are made: closed ones by likelihood over candidates, the others generated greedily."""
-
-    batch_images: Count = 8
-    max_new_tokens: Count = 96
-    """The longest answer to one question; with `ask: together` an answer holds as many times more."""
-    tiles: Tiles | None = None
-    """null: every picture is squeezed to what the model reads."""
-
-
 class Speed(Section):
     """What is computed once in place of several times; losses and answers stay the same (docs/speed.md)."""
 
@@ -197,53 +162,6 @@ class Speed(Section):
     """Only states that a label stands at meet the vocabulary."""
     by_length: bool = False
     """Images whose texts are of like length are trained on together; each epoch holds the same, in other batches."""
-
-
-Ask = Literal["each", "together"]
-
-
-class Shots(Section):
-    """Solved examples of the training split, shown before each question; never one of the same group."""
-
-    count: Annotated[int, Field(ge=0)] = 0
-    seed: int = 0
-    """Which examples, and in which order."""
-    order: Literal["drawn", "reversed"] = "drawn"
-    shown: Literal["images", "text"] = "images"
-    """images: with their pictures, where the family reads several (chat), else as text; text: question and answer."""
-
-
-class Retrieval(Section):
-    """Annotated cases of the training split that are like the one asked about, told in its prompt (docs/retrieval.md).
-
-    None is ever of the same group. The model may learn from such prompts (`train`), or meet them in answering alone.
-    """
-
-    index: Path | None = None
-    """A folder of `residency index`; null makes one in the run's folder, of what the recipe learns from."""
-    k: Literal["auto"] | Annotated[int, Field(ge=0, le=20)] = "auto"
-    """How many; auto: 0, 1, 3 or 5, whichever answers the validation split best, the fewest of equals."""
-    by: Literal["image", "text", "hybrid"] = "image"
-    """What makes cases alike: the image, the question's words, or both ranks fused (1 / (60 + rank), summed)."""
-    passages: Annotated[int, Field(ge=0, le=10)] = 0
-    """How many passages of the index's documents are told besides."""
-    template: str = "{prefix} Similar cases: {cases}."
-    """Holds {prefix}, and {cases} or {passages} or both; a question for which nothing is found is asked plainly."""
-    case: str = "{answer}"
-    """One case in the template: {answer}, {question}, {category}."""
-    joint: str = "; "
-    """What stands between two cases, or two passages."""
-    train: bool = False
-    """Train on such prompts, too; with `k: auto` each sample's number is drawn anew among 0, 1, 3 and 5."""
-
-    @model_validator(mode="after")
-    def _has_places(self) -> Self:
-        told = [name for name in ("{cases}", "{passages}") if name in self.template]
-        if self.template.count("{prefix}") != 1 or not told:
-            raise ValueError("the template needs {prefix} once, and {cases} or {passages}")
-        if self.passages and "{passages}" not in self.template:
-            raise ValueError("passages are to be told, but the template has no {passages}")
-        return self
 
 
 class Evaluate(Section):
@@ -267,7 +185,7 @@ class Recipe(Section):
     """The folder in which the run's own folder NAME is made."""
     model: str = "nano"
     """A short name, a folder, or a hub name."""
-    variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], str] = {}
+    variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], str] = Field(default_factory=dict)
     """Other models, by a name for each, that `residency variants` asks the same as they are, beside the tuned one."""
     questions: tuple[str, ...] | None = None
     """Only these question ids; null takes all."""

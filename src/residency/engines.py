@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from residency.answering import Candidates
-from residency.config import Ask, Predict
+from residency.asking import Ask, Predict
 from residency.errors import MissingExtra, UserError
 from residency.models.family import Images
 from residency.models.registry import Opened, open_model, open_run

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from residency.answering import Candidates, answer_together
-from residency.config import Ask, Predict
+from residency.asking import Ask, Predict
 from residency.errors import UserError
 from residency.files import read_lines, sha256_text, write_lines
 from residency.models.family import Images

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from residency.config import Ask, Recipe
+from residency.asking import Ask
+from residency.config import Recipe
 from residency.contrast import find_contrast_faults
 from residency.data.dataset import hash_dataset
 from residency.data.together import as_asked

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from residency.config import Recipe, Section
+from residency.config import Recipe
 from residency.errors import UserError
 from residency.foreign import FOREIGN_KEYS, put_key, translate_foreign
+from residency.section import Section
 
 NO_PREFIX_TUNING = (
     "prefix tuning is not offered, as rows that share an image cannot hold its keys and values; there is "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from residency.config import Ask
+from residency.asking import Ask
 from residency.files import read_lines, write_lines
 from residency.predict import PredictionSource, slice_images, write_predictions
 from residency.processes import gather_lists, is_first, own_images, process_count, process_rank, wait_for_all

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from residency.answering import Candidates, Said, answer_each
-from residency.config import Predict, Tiles
+from residency.asking import Predict, Tiles
 from residency.data.normalize import parse_answer
 from residency.data.places import tell_places
 from residency.data.tiles import Region, Seen, crop_around, cut_tiles, is_cut, merge_boxes, place_boxes

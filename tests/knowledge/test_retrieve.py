@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from residency.config import Retrieval
+from residency.asking import Retrieval
 from residency.data.dataset import load_dataset
 from residency.errors import CheckFailed, UserError
 from residency.evaluate.copying import measure_copying

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from residency.config import Shots, Speed
+from residency.asking import Shots
+from residency.config import Speed
 from residency.data.shots import show_shots
 from residency.models.family import Loaded
 from residency.models.prompts import word_whole

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from residency.config import Shots
+from residency.asking import Shots
 from residency.types import Sample
 
 

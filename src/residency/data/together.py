@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from residency.config import Ask
+from residency.asking import Ask
 from residency.errors import UserError
 from residency.types import Questionnaire, Sample
 

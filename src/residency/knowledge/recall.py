@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from residency.config import Recipe, Retrieval
+from residency.asking import Retrieval
+from residency.config import Recipe
 from residency.data.dataset import load_dataset
 from residency.errors import UserError
 from residency.files import is_there

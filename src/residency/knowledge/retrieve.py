@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.config import Retrieval
+from residency.asking import Retrieval
 from residency.knowledge.index import Index
 from residency.knowledge.store import Found, fuse_ranks
 from residency.models.sentences import TextEncoder

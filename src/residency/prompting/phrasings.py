@@ -7,8 +7,10 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from residency.config import Recipe, Section, Shots
+from residency.asking import Shots
+from residency.config import Recipe
 from residency.errors import UserError
+from residency.section import Section
 from residency.types import Record
 
 Words = Annotated[tuple[str, ...], Field(min_length=1)]

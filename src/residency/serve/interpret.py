@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from residency.answering import Candidates, Said, answer_in_turn, answer_together
-from residency.config import Ask, Predict
+from residency.asking import Ask, Predict
 from residency.data.dataset import Dataset, load_dataset
 from residency.data.shots import show_shots
 from residency.data.take import learned_samples

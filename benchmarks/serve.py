@@ -34,7 +34,7 @@ from residency.serve.told import AnswerTold
 from residency.types import Question, Sample
 from residency.ultrasound.phantom import CATEGORIES, HELD_OUT_SITE, draw_image
 
-SERVERS = {"as it is": 16, "batch limit 1": 1, "tower for every question": 16, "every question alone": 16}
+SERVERS = {"as it is": 8, "batch limit 1": 1, "tower for every question": 8, "every question alone": 8}
 PICTURES = 32
 SETTLED = 10.0
 ANSWERED, SLOWEST, GROWTH, OVER_SINGLE, OVER_TOWER = 0.95, 1.5, 1.05, 1.2, 2.0

@@ -39,7 +39,7 @@ def serve(
     allow_host: Annotated[list[str] | None, typer.Option(help="A host name to answer to; may be repeated.")] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM), with --key.")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures that the model reads at once.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures that the model reads at once.")] = 8,
     places: Annotated[int, typer.Option(min=1, help="Pictures that may wait; more are refused (429).")] = 64,
     threads: Annotated[
         int | None, typer.Option(min=1, help="The model's threads; left out, the cores less one.")

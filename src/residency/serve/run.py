@@ -34,7 +34,7 @@ class Wanted:
     hosts: tuple[str, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
-    batch: int = 16
+    batch: int = 8
     places: int = 64
     threads: int | None = None
     timeout: float = 60.0

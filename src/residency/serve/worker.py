@@ -60,7 +60,7 @@ class Errand:
 class Worker:
     """The model thread and its queue. `batch` pictures are read at once at most; `places` may wait."""
 
-    def __init__(self, reader: Reads, batch: int = 16, places: int = 64) -> None:
+    def __init__(self, reader: Reads, batch: int = 8, places: int = 64) -> None:
         self.reader, self.batch = reader, batch
         self.queue: PriorityQueue[tuple[int, int, Job | Errand | None]] = PriorityQueue()
         self._count = count()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SRC = Path(__file__).parent.parent / "src" / "residency"
 LAYERS = (
-    ("types", "errors", "files", "progress", "foreign", "processes"),
+    ("types", "errors", "files", "tables", "progress", "foreign", "processes"),
     ("section", "asking", "config", "recipe", "questionnaire"),
     ("ultrasound", "losses", "dicom"),
     ("data",),

@@ -49,6 +49,19 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
+def hidden_folder(out: Path) -> Path:
+    """Make an empty hidden folder beside `out`; who asks for it removes it.
+
+    Raises:
+        UserError: it cannot be made (permission, no space).
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
+
+
 @contextmanager
 def new_folder(out: Path, replace_old: bool) -> Iterator[Path]:
     """Yield a hidden folder beside `out` that takes its name when the block ends without an error.
@@ -56,16 +69,12 @@ def new_folder(out: Path, replace_old: bool) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be made (permission, no space); nothing is left behind.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
+    folder = hidden_folder(out)
     try:
         yield folder
         folder.chmod(0o755)
         if replace_old and out.is_dir():
-            old = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+            old = hidden_folder(out)
             out.rename(old / out.name)
             folder.rename(out)
             shutil.rmtree(old)

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 
 from residency.data.index import ENDINGS, ImageIndex
 from residency.data.material import Origin
 from residency.dicom.folder import Settings, holds_dicom, list_folder
 from residency.dicom.pictures import Decoded, write_pictures
-from residency.errors import CheckFailed, UserError
+from residency.errors import CheckFailed
+from residency.files import hidden_folder
 from residency.types import Problem, Source
 
 FROM_FILE = "dicom"
@@ -38,16 +38,12 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
         yield origin, None
         return
     listed = list_folder(origin.place.images)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
+    folder = hidden_folder(out)
     try:
         (folder / "images").mkdir()
         found = write_pictures(listed.files, folder / "images", settings)
         if not found.images:
-            raise CheckFailed("dicom", [_told(line) for line in found.refused], do="bring files that hold pictures")
+            raise CheckFailed("dicom", found.refused, do="bring files that hold pictures")
         _note_others(listed.others, found, settings)
         if unnamed := len({one.sha256 for one in found.images.values() if one.patient is None}):
             message = f"{unnamed} file(s) name no patient: their study is their group"
@@ -73,8 +69,3 @@ def _note_others(others: Sequence[str], found: Decoded, settings: Settings) -> N
     if left := len(others) - len(pictures):
         message = f"{left} file(s) beside the DICOM files are no DICOM and were left out"
         found.notes.append(Problem(kind="beside-dicom", message=message))
-
-
-def _told(line: str) -> Problem:
-    name, _, what = line.partition(": ")
-    return Problem(kind="not-used", message=what, source=Source(file=name))

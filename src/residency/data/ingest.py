@@ -189,7 +189,7 @@ def _write(
         flags=tuple(gathered.flags),
         problems=tuple(gathered.problems),
         warnings=audit.warnings,
-        refused=tuple(dicoms.refused) if dicoms else (),
+        refused=tuple(map(str, dicoms.refused)) if dicoms else (),
         written=tuple(out / name for name in names),
         next_command=f"residency train RECIPE data={out}"
         if audit.samples

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 
 from residency.data.material import Origin
 from residency.data.sources.formats import FORMATS
 from residency.errors import UserError
+from residency.files import hidden_folder
 
 
 @contextmanager
@@ -30,11 +30,7 @@ def unpacked(origin: Origin, out: Path, limit: int | None, seed: int) -> Iterato
             )
         yield origin
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out} cannot be made", found=error.strerror, do="choose another --out", exit_code=1) from None
+    folder = hidden_folder(out)
     try:
         yield replace(origin, place=unpack(origin.place, folder, limit, seed))
     finally:

@@ -1,7 +1,5 @@
 """A folder of DICOM files in, a new folder of de-identified pictures or DICOM files with the table of what went out."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +9,7 @@ from residency.dicom.folder import Settings, list_folder
 from residency.dicom.pictures import RECORDS, TABLE, Decoded, note_files, tell_table, write_pictures
 from residency.errors import CheckFailed, UserError
 from residency.files import new_folder, write_lines, write_text
-from residency.types import Problem, Source
+from residency.tables import tell_csv
 
 Kind = Literal["png", "dicom"]
 
@@ -46,11 +44,11 @@ def copy_folder(folder: Path, out: Path, kind: Kind, settings: Settings, key: Pa
     with new_folder(out, replace_old=False) as made:
         decoded, names = _write(listed.files, made, kind, settings)
         if not names:
-            raise CheckFailed("dicom", [_problem(line) for line in decoded.refused])
+            raise CheckFailed("dicom", decoded.refused)
         write_text(made / TABLE, tell_table(decoded.table))
         written = sorted(path.name for path in made.iterdir())
     if key:
-        write_text(key, _tell_key(names))
+        write_text(key, tell_csv([("file", "copy"), *names.items()]))
         key.chmod(0o600)
     done = [row[4] for row in decoded.table]
     return CopySummary(
@@ -60,7 +58,7 @@ def copy_folder(folder: Path, out: Path, kind: Kind, settings: Settings, key: Pa
         removed=done.count("removed"),
         masked=done.count("masked"),
         patients=len(decoded.patients),
-        refused=tuple(decoded.refused),
+        refused=tuple(map(str, decoded.refused)),
         written=(*(out / name for name in written), *([key] if key else [])),
     )
 
@@ -87,14 +85,3 @@ def _check_places(folder: Path, out: Path, key: Path | None) -> None:
         raise UserError(f"{out} exists already", do="choose another --out")
     if key and key.resolve().is_relative_to(out.resolve()):
         raise UserError(f"{key} identifies patients and would lie among the copies", do="choose a place outside --out")
-
-
-def _tell_key(names: dict[str, str]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([("file", "copy"), *names.items()])
-    return file.getvalue()
-
-
-def _problem(line: str) -> Problem:
-    name, _, what = line.partition(": ")
-    return Problem(kind="not-used", message=what, source=Source(file=name))

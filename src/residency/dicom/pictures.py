@@ -1,6 +1,5 @@
 """De-identified readings in; PNG pictures, a record of each, and the table of what was removed out."""
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pydantic import Field
 from residency.dicom.folder import NAMED, Settings, read_folder
 from residency.dicom.header import Refused
 from residency.dicom.read import Reading
+from residency.tables import tell_csv
 from residency.types import Problem, Record, Source
 
 RECORDS, TABLE = "dicom.jsonl", "removed.csv"
@@ -53,7 +53,7 @@ class Decoded:
     images: dict[str, SourceImage] = field(default_factory=dict)
     called: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     stamps: dict[Path, tuple[int, int]] = field(default_factory=dict)
     table: list[tuple[str, ...]] = field(default_factory=list)
@@ -115,11 +115,7 @@ def boxes_of(reading: Reading) -> tuple[tuple[int, int, int, int], ...]:
 
 def tell_table(rows: Iterable[tuple[str, ...]]) -> str:
     """Return the table as CSV."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(_HEADINGS)
-    writer.writerows(rows)
-    return file.getvalue()
+    return tell_csv([_HEADINGS, *rows])
 
 
 def _records(name: str, reading: Reading) -> Iterator[tuple[SourceImage, tuple[str, ...]]]:
@@ -154,7 +150,7 @@ def _records(name: str, reading: Reading) -> Iterator[tuple[SourceImage, tuple[s
 
 def _note(decoded: Decoded, name: str, hidden: str, kind: str, what: str) -> None:
     decoded.problems.append(Problem(kind=kind, message=what, source=Source(file=hidden)))
-    decoded.refused.append(f"{name}: {what} [{kind}]")
+    decoded.refused.append(Problem(kind=kind, message=what, source=Source(file=name)))
     decoded.called[hidden] = (name,)
 
 

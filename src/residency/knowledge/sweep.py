@@ -21,6 +21,7 @@ from residency.knowledge.adapt import open_sheet, require_new
 from residency.knowledge.cut import cut_sample
 from residency.knowledge.trials import Trial, find_unknown, is_unknown, read_probe
 from residency.knowledge.verdict import key_claim, list_claims
+from residency.tables import tell_markdown
 from residency.types import Questionnaire, Record, Sample, Score
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -76,9 +77,7 @@ def sweep_thresholds(
 
 def tell_sweep(swept: Sweep) -> str:
     """Return the table as Markdown."""
-    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in show_rows(swept)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(tell_markdown(HEADS, show_rows(swept))) + "\n"
 
 
 def show_rows(swept: Sweep) -> list[tuple[str, ...]]:

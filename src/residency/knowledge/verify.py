@@ -4,8 +4,6 @@ Agreement is no truth: it says where to look first. Where references are there t
 the second model confirmed was right, and how often one that it disputed was wrong.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from residency.files import is_there, read_json, sha256_text, write_json, write_
 from residency.folder import holding
 from residency.knowledge.stream import stream_lines
 from residency.knowledge.verifier import Seen, Verifier
+from residency.tables import plain_cell, tell_csv
 from residency.types import Prediction, Record, Sample, Score
 
 AGREEMENT = Metric("agreement")
@@ -153,19 +152,12 @@ def tell_disagreements(lines: Sequence[Verified]) -> str:
     """Return the disputed claims as CSV, those first that both models are surest of; a column is left for a person."""
     rows = [(_weight(line, one), line, one) for line in lines for one in line.claims if one.seen == "no"]
     rows.sort(key=lambda row: (-row[0], row[1].id, row[2].claim))
-    told = io.StringIO()
-    writer = csv.writer(told)
-    writer.writerow(HEADS)
+    table: list[tuple[object, ...]] = [HEADS]
     for rank, (_, line, one) in enumerate(rows, 1):
         sure = ["" if value is None else f"{value:.3f}" for value in (line.confidence, one.sure)]
-        words = (_plain(text) for text in (line.image, line.question, one.claim, line.said))
-        writer.writerow((rank, *words, sure[0], one.seen, sure[1], ""))
-    return told.getvalue()
-
-
-def _plain(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+        words = (plain_cell(text) for text in (line.image, line.question, one.claim, line.said))
+        table.append((rank, *words, sure[0], one.seen, sure[1], ""))
+    return tell_csv(table)
 
 
 def _weight(line: Verified, one: Checked) -> float:

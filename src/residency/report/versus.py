@@ -7,6 +7,7 @@ from residency.evaluate.contest import Comparison, Pair, Versus
 from residency.files import write_json, write_text
 from residency.report.forest import draw_forest
 from residency.report.view import format_value
+from residency.tables import tell_markdown
 
 HEADS = ("question", "score", "n (groups)", "A", "B", "A better by [plain 95% CI]", "p", "Holm", "verdict", "power")
 WORDS = {"win": "A wins", "tie": "tie", "loss": "B wins"}
@@ -26,8 +27,7 @@ def render_markdown(comparison: Comparison) -> str:
     lines += [f"- {warned.message}" for warned in comparison.warnings]
     for pair in comparison.pairs:
         lines += ["", f"## {pair.a} (A) against {pair.b} (B)", "", pair.sentence(), ""]
-        lines += ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-        lines += ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in show_rows(pair)]
+        lines += tell_markdown(HEADS, show_rows(pair))
     lines += ["", "## Methods", "", tell_methods(comparison), "", "## Hashes", ""]
     for one in comparison.contestants:
         lines.append(

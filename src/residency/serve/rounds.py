@@ -1,7 +1,5 @@
 """Images without answers and a model in; the next annotation round out: a table, or an answer sheet to fill in."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +19,12 @@ from residency.serve.interpret import Interpreter, Picture, open_interpreter
 from residency.serve.rank import Turn, rank_images
 from residency.serve.sheet import head_question
 from residency.serve.told import AnswerTold
+from residency.tables import plain_cell, tell_csv
 from residency.types import Questionnaire, Record, Sample
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 BATCH = 8
+HEADS = ("rank", "image", "patient", "score", "uncertainty", "distance", "rarity", "likely answer")
 
 
 class Round(Record):
@@ -178,15 +178,14 @@ def _write(
     balanced: str | None,
 ) -> None:
     if out.suffix.lower() == ".csv":
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["rank", "image", "patient", "score", "uncertainty", "distance", "rarity", "likely answer"])
+        lines: list[tuple[object, ...]] = [HEADS]
         for rank, turn in enumerate(turns, 1):
             name = names[turn.row]
             figures = (turn.score, turn.uncertainty, turn.distance, turn.rarity)
             shown = [f"{figure:.4f}" for figure in figures]
-            writer.writerow([rank, name, waiting.patients.get(name, ""), *shown, _likely(told[turn.row], balanced)])
-        write_text(out, file.getvalue())
+            words = (plain_cell(text) for text in (name, waiting.patients.get(name, "")))
+            lines.append((rank, *words, *shown, plain_cell(_likely(told[turn.row], balanced))))
+        write_text(out, tell_csv(lines))
         return
     book = Workbook(write_only=True)
     sheet = book.create_sheet("answers")

@@ -17,6 +17,7 @@ from residency.evaluate.heading import name_question
 from residency.evaluate.metric import Metric, mean_tally
 from residency.evaluate.read import Evidence
 from residency.files import is_there, read_json, read_text, sha256_text, write_json, write_text
+from residency.tables import plain_cell, tell_csv
 from residency.types import Prediction, Problem, Record, Sample, Source
 
 LOWEST, HIGHEST = 1, 5
@@ -80,17 +81,16 @@ def write_sheet(
             raise UserError(f"{file} rates other answers than these", do=do)
         return Sheet(file, key)
     order = np.random.default_rng([seed, len(told)]).permutation(len(told))
-    rows, written = {}, io.StringIO()
-    sheet = csv.writer(written)
-    sheet.writerow(HEADS)
+    rows: dict[str, Row] = {}
+    lines: list[tuple[object, ...]] = [HEADS]
     for number, place_of in enumerate(order, 1):
         sample, name, answer = told[int(place_of)]
         rows[str(number)] = Row(of=name, sample=sample.id, group=sample.group)
         image = str(evidence.dataset.image_path(sample).resolve())
-        sheet.writerow([number, image, _safe(_say_question(sample, evidence)), _safe(answer), "", ""])
+        lines.append((number, image, plain_cell(_say_question(sample, evidence)), plain_cell(answer), "", ""))
     key = Key(rows=rows, answers=digest)
     write_json(place, key.model_dump(mode="json"))
-    write_text(file, "\ufeff" + written.getvalue())  # the mark lets Excel read UTF-8
+    write_text(file, "\ufeff" + tell_csv(lines))  # the mark lets Excel read UTF-8
     return Sheet(file, key)
 
 
@@ -155,8 +155,3 @@ def _say_question(sample: Sample, evidence: Evidence) -> str:
     if sample.prefix.startswith("<") and sample.question in known:
         return name_question(known[sample.question])
     return sample.prefix
-
-
-def _safe(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t" else text

@@ -16,6 +16,7 @@ from residency.evaluate.read import Evidence, read_run
 from residency.exam import examine_fold, predict_untuned
 from residency.files import read_lines, write_json, write_text
 from residency.folder import run_folders
+from residency.tables import tell_markdown
 from residency.types import AnswerType, Prediction, Record, Score
 from residency.variants.ratings import Rated, Sheet, read_ratings, write_sheet
 
@@ -149,9 +150,7 @@ def render_variants(found: Variants) -> str:
     """Return the table as Markdown."""
     heads, rows = show_variants(found)
     lines = [f"# {found.recipe}: {found.images} images of {found.groups} groups", ""]
-    lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
-    return "\n".join([*lines, "", f"95% intervals by group; {found.note}.", ""])
+    return "\n".join([*lines, *tell_markdown(heads, rows), "", f"95% intervals by group; {found.note}.", ""])
 
 
 def _one_fold(recipe: Recipe) -> list[tuple[int, Path]]:

@@ -85,6 +85,21 @@ def new_folder(out: Path, replace_old: bool) -> Iterator[Path]:
         raise
 
 
+def walk_folder(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder, and each one below it that is not hidden, with the names of its files, in order.
+
+    Raises:
+        UserError: one of them cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"the folder {error.filename} cannot be listed", found=error.strerror, do="ask for the right")
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        yield Path(folder), sorted(names)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with written_whole(path) as file:

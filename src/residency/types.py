@@ -140,6 +140,11 @@ class Sample(Record):
     shots: tuple["Sample", ...] = ()
     """Solved examples to show before the question (data/shots.py); made for asking, never kept in a dataset."""
 
+    @property
+    def asks(self) -> str:
+        """What samples that ask the same share: their question's id, else the prompt's task or words."""
+        return self.question or self.prefix
+
 
 class Option(Record):
     """One canonical answer and the other wordings that mean the same. In an ordinal the order is the rank."""

@@ -42,19 +42,14 @@ def probe(
 ) -> None:
     """Ask an un-tuned model each question ten times, and judge what it can know (KnowAda)."""
     from residency.judges.named import open_speaker
-    from residency.knowledge.probe import probe_sheet
+    from residency.knowledge.probe import Wanted, probe_sheet
     from residency.knowledge.probe_text import probe_text
 
+    wanted = Wanted(split, fold, prompt, answers, temperature, seed, max_new_tokens)
     if judge:
-        found = probe_text(
-            model, data, out, open_speaker(judge, remote=remote), split=split, fold=fold, prompt=prompt, count=answers,
-            temperature=temperature, seed=seed, max_new_tokens=max_new_tokens, say=say,
-        )  # fmt: skip
+        found = probe_text(model, data, out, open_speaker(judge, remote=remote), wanted, say)
     else:
-        found = probe_sheet(
-            model, data, out, split=split, fold=fold, prompt=prompt, count=answers, temperature=temperature, seed=seed,
-            max_new_tokens=max_new_tokens,
-        )  # fmt: skip
+        found = probe_sheet(model, data, out, wanted)
     if as_json:
         tell(found, True)
         return

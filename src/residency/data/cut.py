@@ -37,8 +37,8 @@ def cut_dataset(folder: Path, out: Path, side: int, *, overlap: float = 0.25, em
     if is_there(out):
         raise UserError(f"{out} is there already", do="choose another --out, or remove it")
     asked = [sample for sample in dataset.samples if sample.suffix is not None]
-    boxed = {sample.question or sample.prefix for sample in asked if sample.boxes}
-    marked = [sample for sample in asked if (sample.question or sample.prefix) in boxed and not sample.outlines]
+    boxed = {sample.asks for sample in asked if sample.boxes}
+    marked = [sample for sample in asked if sample.asks in boxed and not sample.outlines]
     if not marked:
         raise UserError(f"{folder} has no answers in boxes", found=f"{len(asked)} annotated samples")
     rng = np.random.default_rng(seed)

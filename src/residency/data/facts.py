@@ -27,18 +27,18 @@ class Facts:
         self.of_image: dict[str, list[int]] = defaultdict(list)
         askers: dict[str, set[Hashable]] = defaultdict(set)
         for sample in samples:
-            self.questions.setdefault(_question(sample), len(self.questions))
+            self.questions.setdefault(sample.asks, len(self.questions))
             if sample.category is not None:
                 self._learn(sample.image, (CATEGORY, sample.category))
-            self._learn(sample.image, (_question(sample), _canonical(sample)))
-            askers[_words(sample)].add(_question(sample))
+            self._learn(sample.image, (sample.asks, _canonical(sample)))
+            askers[_words(sample)].add(sample.asks)
         self.shared_words = {words for words, questions in askers.items() if len(questions) > 1}
         self.width = max(len(facts) for facts in self.of_image.values())
         self.question_of = np.array([self.questions[question] for question, _ in self.numbers])
 
     def fact_of(self, sample: Sample) -> int:
         """Return the fact that a training sample states."""
-        return self.numbers[_question(sample), _canonical(sample)]
+        return self.numbers[sample.asks, _canonical(sample)]
 
     def words_of(self, sample: Sample) -> str:
         """Return a sample's answer; words that answer several questions (yes, normal) follow their question."""
@@ -47,7 +47,7 @@ class Facts:
 
     def report_of(self, samples: Sequence[Sample]) -> str:
         """Return the answers of one image's samples as one text, in the questions' order, each once."""
-        ordered = sorted(samples, key=lambda sample: (self.questions[_question(sample)], self.words_of(sample)))
+        ordered = sorted(samples, key=lambda sample: (self.questions[sample.asks], self.words_of(sample)))
         return "; ".join(dict.fromkeys(self.words_of(sample) for sample in ordered))
 
     def pad(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
@@ -66,10 +66,6 @@ class Facts:
         number = self.numbers.setdefault(fact, len(self.numbers))
         if number not in self.of_image[image]:
             self.of_image[image].append(number)
-
-
-def _question(sample: Sample) -> str:
-    return sample.question or sample.prefix
 
 
 def _words(sample: Sample) -> str:

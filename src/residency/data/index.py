@@ -1,6 +1,5 @@
 """A folder of images in, their names out, and the image that a sheet means by what it wrote."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from residency.data.images import image_problem
 from residency.errors import UserError
+from residency.files import walk_folder
 from residency.types import Problem
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm")
@@ -129,19 +129,14 @@ def _list_images(root: Path, only: re.Pattern[str]) -> tuple[dict[str, Path], li
     """Return the image files under the folder by name, and links that point out of it."""
     paths: dict[str, Path] = {}
     problems: list[Problem] = []
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"the folder {error.filename} cannot be listed", found=error.strerror, do="ask for the right")
-
     inside = root.resolve()
-    for folder, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        within = Path(folder).relative_to(root)
-        for file in sorted(files):
+    for folder, files in walk_folder(root):
+        within = folder.relative_to(root)
+        for file in files:
             if file.startswith(".") or not file.lower().endswith(ENDINGS) or not only.search(file):
                 continue
             name = file if within == Path() else f"{within.as_posix()}/{file}"
-            path = Path(folder, file)
+            path = folder / file
             if not _is_text(name):
                 shown = file.encode("utf-8", "replace").decode()
                 problems.append(image_problem(shown, "unreadable-image", "its name is no valid text: rename the file"))

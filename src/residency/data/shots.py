@@ -18,23 +18,18 @@ def show_shots(samples: Sequence[Sample], training: Sequence[Sample], shots: Sho
     """
     if not shots.count:
         return list(samples)
-    pools = {key: _draw_pool(key, training, shots.seed) for key in {_key(sample) for sample in samples}}
+    pools = {key: _draw_pool(key, training, shots.seed) for key in {sample.asks for sample in samples}}
     shown = []
     for sample in samples:
-        usable = (s for s in pools[_key(sample)] if s.group != sample.group and s.image != sample.image)
+        usable = (s for s in pools[sample.asks] if s.group != sample.group and s.image != sample.image)
         taken = list(islice(usable, shots.count))
         shown.append(sample.model_copy(update={"shots": tuple(taken if shots.order == "drawn" else reversed(taken))}))
     return shown
 
 
-def _key(sample: Sample) -> str:
-    """Return what examples must share with a sample: its question, else its prompt's task or words."""
-    return sample.question or sample.prefix
-
-
 def _draw_pool(key: str, training: Sequence[Sample], seed: int) -> list[Sample]:
     """Return a question's annotated training samples in a seeded order that takes turns among its answers."""
-    held = [sample for sample in training if _key(sample) == key and sample.suffix]
+    held = [sample for sample in training if sample.asks == key and sample.suffix]
     held.sort(key=lambda sample: sample.id)
     rng = np.random.default_rng([seed, *key.encode()])
     by_answer: dict[str, list[Sample]] = {}

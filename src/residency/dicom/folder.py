@@ -12,6 +12,7 @@ from residency.dicom.header import LIMITS, Limits, Refused, is_dicom, prepare_py
 from residency.dicom.read import Reading, clear_raw
 from residency.dicom.veil import Veil
 from residency.errors import UserError
+from residency.files import walk_folder
 from residency.progress import track
 
 NAMED = (".dcm", ".dicom", ".ima")
@@ -47,16 +48,12 @@ def list_folder(root: Path) -> Listed:
     if not root.is_dir():
         raise UserError(f"no folder of DICOM files {root}", found="a file" if root.exists() else "nothing")
 
-    def refuse(error: OSError) -> None:
-        raise UserError(f"the folder {error.filename} cannot be listed", found=error.strerror, do="ask for the right")
-
     files: dict[str, Path] = {}
     others = []
     inside = root.resolve()
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(names):
-            path = Path(folder, name)
+    for folder, names in walk_folder(root):
+        for name in names:
+            path = folder / name
             if name.startswith(".") or name.upper() == "DICOMDIR" or not path.resolve().is_relative_to(inside):
                 continue
             if not path.is_file():

@@ -5,6 +5,7 @@ answers to all questions about an image share one encoding of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from zlib import crc32
@@ -33,19 +34,28 @@ LEARNED: Literal["learned"] = "learned"
 """What a run learns from and is chosen by: the training and the validation split."""
 
 
-def probe_sheet(
-    model: str,
-    data: Path,
-    out: Path,
-    *,
-    split: Part = LEARNED,
-    fold: int = 0,
-    prompt: str | None = None,
-    count: int = 10,
-    temperature: float = 0.4,
-    seed: int = 0,
-    max_new_tokens: int = 96,
-) -> Probe:
+@dataclass(frozen=True)
+class Wanted:
+    """What a probe asks: a part of the data, by `prompt` (None: as usual, or as a run does), `count` answers each."""
+
+    split: Part = LEARNED
+    fold: int = 0
+    prompt: str | None = None
+    count: int = 10
+    temperature: float = 0.4
+    seed: int = 0
+    max_new_tokens: int = 96
+
+    def of(self, model: str, data: Path, recipe: Recipe, judge: str) -> Asked:
+        """Return it as noted beside the answers: of whom, about what, and judged by whom."""
+        return Asked(
+            model=model, data=str(data), data_sha256=hash_dataset(data), split=self.split, fold=self.fold,
+            prompt=recipe.prompt, judge=judge, count=self.count, temperature=self.temperature, seed=self.seed,
+            max_new_tokens=self.max_new_tokens,
+        )  # fmt: skip
+
+
+def probe_sheet(model: str, data: Path, out: Path, wanted: Wanted) -> Probe:
     """Probe a model with the questions of an answer sheet; rules judge. `model` may be a run, probed as it was tuned.
 
     Raises:
@@ -55,22 +65,18 @@ def probe_sheet(
     if dataset.questionnaire is None:
         do = "free text is probed with the help of a language model: --with URL or a folder"
         raise UserError(f"{data} has no questionnaire", found="free text", do=do)
-    opened, recipe = open_named(model, data, prompt)
+    opened, recipe = open_named(model, data, wanted.prompt)
     known = {question.id for question in dataset.questionnaire.questions}
-    samples = [s for s in asked_samples(dataset, recipe, split, fold) if s.question in known]
+    samples = [s for s in asked_samples(dataset, recipe, wanted) if s.question in known]
     samples = [sample for sample in samples if list_claims(sample, dataset.questionnaire)]
     if not samples:
-        raise UserError(f"{data} has no answers to standard questions to ask ({split})", do="choose --split")
-    asked = Asked(
-        model=model, data=str(data), data_sha256=hash_dataset(data), split=split, fold=fold, prompt=recipe.prompt,
-        judge="rules", count=count, temperature=temperature, seed=seed, max_new_tokens=max_new_tokens,
-    )  # fmt: skip
+        raise UserError(f"{data} has no answers to standard questions to ask ({wanted.split})", do="choose --split")
 
     def judge(sample: Sample, texts: Sequence[str]) -> Trial:
         assert dataset.questionnaire
         return judge_trial(sample, texts, dataset.questionnaire)
 
-    return run_probe(opened, samples, asked, judge, out)
+    return run_probe(opened, samples, wanted.of(model, data, recipe, "rules"), judge, out)
 
 
 def run_probe(
@@ -136,7 +142,7 @@ def open_named(model: str, data: Path, prompt: str | None) -> tuple[Opened, Reci
     return opened, recipe
 
 
-def asked_samples(dataset: Dataset, recipe: Recipe, split: Part, fold: int) -> list[Sample]:
+def asked_samples(dataset: Dataset, recipe: Recipe, wanted: Wanted) -> list[Sample]:
     """Return the annotated samples of a part (of a dataset without splits: all), ready to be asked, absolute paths.
 
     Raises:
@@ -144,8 +150,8 @@ def asked_samples(dataset: Dataset, recipe: Recipe, split: Part, fold: int) -> l
     """
     annotated = [sample for sample in dataset.samples if sample.suffix is not None]
     if dataset.splits:
-        names: tuple[SplitName, ...] = ("train", "val") if split == LEARNED else (split,)
-        annotated = [sample for name in names for sample in dataset.split(name, fold)]
+        names: tuple[SplitName, ...] = ("train", "val") if wanted.split == LEARNED else (wanted.split,)
+        annotated = [sample for name in names for sample in dataset.split(name, wanted.fold)]
     samples = select_samples(recipe, dataset, annotated)
     require_ready(recipe, samples)
     return samples

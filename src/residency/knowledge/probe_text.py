@@ -3,33 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from residency.data.dataset import Dataset, hash_dataset, load_dataset
+from residency.data.dataset import Dataset, load_dataset
 from residency.errors import UserError
 from residency.folder import holding
 from residency.judges.server import Speaker
 from residency.knowledge.freetext import Written, judge_words, write_questions
-from residency.knowledge.probe import LEARNED, Part, asked_samples, begin_probe, open_named, run_probe
+from residency.knowledge.probe import Wanted, asked_samples, begin_probe, open_named, run_probe
 from residency.knowledge.stream import stream_lines
-from residency.knowledge.trials import Asked, Probe, Trial
+from residency.knowledge.trials import Probe, Trial
 from residency.types import Sample
 
 TEXTS_AT_ONCE = 4
 
 
 def probe_text(
-    model: str,
-    data: Path,
-    out: Path,
-    speaker: Speaker,
-    *,
-    split: Part = LEARNED,
-    fold: int = 0,
-    prompt: str | None = None,
-    count: int = 10,
-    temperature: float = 0.4,
-    seed: int = 0,
-    max_new_tokens: int = 96,
-    say: Callable[[str], None],
+    model: str, data: Path, out: Path, speaker: Speaker, wanted: Wanted, say: Callable[[str], None]
 ) -> Probe:
     """Probe a model with questions that a language model writes from a dataset's free texts, and judges.
 
@@ -37,14 +25,11 @@ def probe_text(
         UserError: no such model or dataset, no free text, no question could be written, or `out` holds another probe.
     """
     dataset = load_dataset(data)
-    opened, recipe = open_named(model, data, prompt)
-    samples = [sample for sample in asked_samples(dataset, recipe, split, fold) if is_free(dataset, sample)]
+    opened, recipe = open_named(model, data, wanted.prompt)
+    samples = [sample for sample in asked_samples(dataset, recipe, wanted) if is_free(dataset, sample)]
     if not samples:
-        raise UserError(f"{data} has no free text to ask of ({split})", do="choose --split, or leave --with out")
-    asked = Asked(
-        model=model, data=str(data), data_sha256=hash_dataset(data), split=split, fold=fold, prompt=recipe.prompt,
-        judge=speaker.name, count=count, temperature=temperature, seed=seed, max_new_tokens=max_new_tokens,
-    )  # fmt: skip
+        raise UserError(f"{data} has no free text to ask of ({wanted.split})", do="choose --split, or leave --with out")
+    asked = wanted.of(model, data, recipe, speaker.name)
     say(f"to {speaker.place}: {len(samples)} texts, questions about them and a model's answers; no image")
     with holding(out):
         begin_probe(out, asked)

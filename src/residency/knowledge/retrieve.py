@@ -123,5 +123,5 @@ def _case(index: Index, found: Found) -> Case:
         group=found.sample.group,
         category=found.sample.category,
         distance=found.distance,
-        answers={sample.question or sample.prefix: sample.answer or sample.suffix or "" for sample in samples},
+        answers={sample.asks: sample.answer or sample.suffix or "" for sample in samples},
     )

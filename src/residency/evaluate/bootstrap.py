@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.evaluate.metric import Floats, Tally
+from residency.types import Score
 
 FEW_GROUPS = 15
 TOO_FEW = "too few groups"
@@ -32,6 +33,13 @@ class Estimate:
     n: int
     groups: int
     note: str = ""
+
+    def score(self, of: str, question: str, metric: str, subset: str = "all", **counts: int) -> Score:
+        """Return it as what `of` scores on a question; `counts` are of answers left out of it (`unparsed` ...)."""
+        return Score(
+            of=of, question=question, metric=metric, subset=subset, value=self.value, low=self.low, high=self.high,
+            exact=self.exact, n=self.n, groups=self.groups, note=self.note, **counts,
+        )  # fmt: skip
 
 
 def estimate(tally: Tally, group_N: Sequence[str], draws: int = 2000, seed: int = 0) -> Estimate:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from residency.data.take import learned_samples
-from residency.evaluate.bootstrap import Estimate, estimate, estimate_gain
+from residency.evaluate.bootstrap import estimate, estimate_gain
 from residency.evaluate.choice import class_rates, count_confusions
 from residency.evaluate.confidence import Sure, examine_confidence, gather_sure
 from residency.evaluate.copying import measure_copying
@@ -13,7 +13,7 @@ from residency.evaluate.gather import Answered, gather_answers
 from residency.evaluate.heading import name_question
 from residency.evaluate.mark import mark_answers
 from residency.evaluate.measure import primary_metric, tally_answered
-from residency.evaluate.metric import Metric, Tally
+from residency.evaluate.metric import Tally
 from residency.evaluate.number import median_error
 from residency.evaluate.overall import judge_looking
 from residency.evaluate.read import OTHERS, OUTSIDE, Evidence, read_run, read_siblings
@@ -128,11 +128,10 @@ def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> I
         for of, made in tallies.items():
             for tally in made if whole else made[:1]:
                 found = estimate(tally, part.groups, draws, seed)
-                yield _score(of, part, tally.metric, subset, found, part.unparsed(of), _left_out(tally)).model_copy(
-                    update={"unclear": part.unclear.get(of, 0), "abstained": part.abstained.get(of, 0)}
-                    if subset == "all"
-                    else {}
-                )
+                counts = {"unparsed": part.unparsed(of), "unscored": _left_out(tally)}
+                if subset == "all":
+                    counts |= {"unclear": part.unclear.get(of, 0), "abstained": part.abstained.get(of, 0)}
+                yield found.score(of, part.spec.id, tally.metric.name, subset, **counts)
         if "own" not in tallies or subset.startswith(("category", "label")):
             continue
         for other in OTHERS:
@@ -140,7 +139,7 @@ def _scores(answered: Answered, annotated: set[str], draws: int, seed: int) -> I
                 own, against = tallies["own"][0], tallies[other][0]
                 gain = estimate_gain(own, against, part.groups, draws, seed)
                 left_out = len(part.samples) - gain.n
-                yield _score(f"own-{other}", part, own.metric, subset, gain, 0, left_out, gain=True)
+                yield gain.score(f"own-{other}", part.spec.id, own.metric.gain, subset, unscored=left_out)
 
 
 def _subsets(answered: Answered, annotated: set[str]) -> Iterator[tuple[str, Answered]]:
@@ -155,33 +154,6 @@ def _subsets(answered: Answered, annotated: set[str]) -> Iterator[tuple[str, Ans
                 yield f"annotated={name}", answered.subset(keep)
     for label in answered.labels:
         yield f"label={label}", answered.of_label(label)
-
-
-def _score(
-    of: str,
-    answered: Answered,
-    metric: Metric,
-    subset: str,
-    found: Estimate,
-    unparsed: int,
-    unscored: int,
-    gain: bool = False,
-) -> Score:
-    return Score(
-        of=of,
-        question=answered.spec.id,
-        metric=metric.gain if gain else metric.name,
-        subset=subset,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        exact=found.exact,
-        n=found.n,
-        groups=found.groups,
-        unparsed=unparsed,
-        unscored=unscored,
-        note=found.note,
-    )
 
 
 def _left_out(tally: Tally) -> int:

@@ -108,12 +108,7 @@ def _sweep(
     scores = []
     for place, metric in enumerate(METRICS):
         value = estimate(mean_tally(metric, np.array([mark[place] for mark in marks])), groups, draws)
-        scores.append(
-            Score(
-                of="drawn", question="claims", metric=metric.name, value=value.value, low=value.low, high=value.high,
-                n=value.n, groups=value.groups, note=value.note,
-            )
-        )  # fmt: skip
+        scores.append(value.score("drawn", "claims", metric.name))
     return Swept(
         threshold=threshold,
         cut=1 - after / before if before else 0.0,

@@ -198,10 +198,7 @@ def tabulate(lines: Sequence[Verified], verifier: Verifier, proposed: int) -> Ve
         images=len({line.image for line in lines}), groups=len({line.group for line in lines}), claims=len(every),
         failed=sum(one.seen is None for _, one in every), unsure=sum(one.seen == "unsure" for _, one in every),
         disputed=sum(one.seen == "no" for _, one in every), proposed=proposed,
-        agreement=Score(
-            of="verifier", question="claims", metric=AGREEMENT.name, value=value.value, low=value.low,
-            high=value.high, exact=value.exact, n=value.n, groups=value.groups, note=value.note,
-        ),
+        agreement=value.score("verifier", "claims", AGREEMENT.name),
         calibration=measure_reliability(agree_N[sure], told_N, tuple(groups[row] for row in sure), 2000, 0)
         if sure
         else None,

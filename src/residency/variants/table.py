@@ -165,18 +165,7 @@ def _score(answered: Answered, of: str, draws: int, seed: int) -> Score:
         return Score(of=of, question=answered.spec.id, metric="not answered", value=None, n=0, groups=0)
     tally = tally_answered(answered, of)[0]
     found = estimate(tally, answered.groups, draws, seed)
-    return Score(
-        of=of,
-        question=answered.spec.id,
-        metric=tally.metric.name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.n,
-        groups=found.groups,
-        unparsed=answered.unparsed(of),
-        note=found.note,
-    )
+    return found.score(of, answered.spec.id, tally.metric.name, unparsed=answered.unparsed(of))
 
 
 def _show(score: Score) -> str:

@@ -129,12 +129,7 @@ def _tabulate(
     for metric, marks in zip(METRICS, shares, strict=True):
         tally = mean_tally(metric, np.array(marks, dtype=np.float64))
         value = estimate(tally, groups, draws, seed)
-        scores.append(
-            Score(
-                of=mode, question="claims", metric=metric.name, value=value.value, low=value.low, high=value.high,
-                n=value.n, groups=value.groups, unscored=int((~tally.scored_N).sum()), note=value.note,
-            )
-        )  # fmt: skip
+        scores.append(value.score(mode, "claims", metric.name, unscored=int((~tally.scored_N).sum())))
     every = [label for labels in (*said, *true) for label in labels]
     forward = [label for labels in said for label in labels if label]
     return ClaimTable(

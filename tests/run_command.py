@@ -25,8 +25,9 @@ def call_residency(*arguments: object) -> int:
 
 
 def run_residency(*arguments: object) -> Done:
-    """Run the command, and return what it told, too."""
+    """Run the command, and return what it told, too; a traceback is no way to tell it."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = call_residency(*arguments)
+    assert "Traceback" not in err.getvalue()
     return Done(code, out.getvalue(), err.getvalue())

@@ -8,9 +8,8 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +18,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from residency.cli import main
 from residency.data.dataset import Dataset, hash_dataset, load_dataset, write_dataset
 from residency.errors import UserError
 from residency.files import write_json, write_lines
@@ -27,28 +25,14 @@ from residency.folder import check_folder, claim_folder, run_folders
 from residency.recipe import load_recipe
 from residency.types import Fold, Prediction, Splits
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
-from tests.run_command import call_residency
+from tests.run_command import run_residency
 
-Call = Callable[..., tuple[int, str]]
 NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_bench(tmp_path_factory.mktemp("bad"), images=12)
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command; return its exit code and what it told on standard error."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        code = call_residency(*arguments)
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        return code, told.err
-
-    return run
 
 
 def helps(told: str, *words: str) -> None:
@@ -94,15 +78,15 @@ BAD_OVERRIDES = {
 
 
 @pytest.mark.parametrize("case", BAD_OVERRIDES)
-def test_train_is_called_wrongly(case: str, bench: Path, tmp_path: Path, call: Call) -> None:
+def test_train_is_called_wrongly(case: str, bench: Path, tmp_path: Path) -> None:
     overrides, expected, words = BAD_OVERRIDES[case]
-    code, told = call("train", bench / "recipe.yaml", f"out={tmp_path / 'runs'}", *overrides)
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"out={tmp_path / 'runs'}", *overrides)
     assert code == expected
     helps(told, *words)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_recipe_that_is_no_recipe(tmp_path: Path, call: Call) -> None:
+def test_a_recipe_that_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("name: Universit\xe4t\n".encode("latin-1"))
     (tmp_path / "foreign.yaml").write_text(yaml.safe_dump({"train_json": "a.jsonl", "model_name": "x", "lr": 1}))
     for name, words in (
@@ -111,12 +95,12 @@ def test_a_recipe_that_is_no_recipe(tmp_path: Path, call: Call) -> None:
         ("foreign.yaml", ["another Florence-2 script", "train_json", "learning_rate: 1"]),
         (".", ["directory"]),
     ):
-        code, told = call("train", tmp_path / name)
+        code, _, told = run_residency("train", tmp_path / name)
         assert code == 2
         helps(told, *words)
 
 
-def test_a_model_that_is_damaged(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_a_model_that_is_damaged(bench: Path, tmp_path: Path) -> None:
     def broken(name: str) -> Path:
         return Path(shutil.copytree(bench / "model", tmp_path / name))
 
@@ -137,13 +121,15 @@ def test_a_model_that_is_damaged(bench: Path, tmp_path: Path, call: Call) -> Non
         ("pickled", ["cannot be loaded", "safetensors"]),
         ("tokenizer", ["cannot be loaded"]),
     ):
-        code, told = call("train", bench / "recipe.yaml", f"model={tmp_path / name}", f"out={tmp_path / 'runs'}")
+        code, _, told = run_residency(
+            "train", bench / "recipe.yaml", f"model={tmp_path / name}", f"out={tmp_path / 'runs'}"
+        )
         assert code == 2, name
         helps(told, *words)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dataset_that_is_damaged(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_a_dataset_that_is_damaged(bench: Path, tmp_path: Path) -> None:
     def broken(name: str, file: str, text: bytes) -> Path:
         folder = Path(shutil.copytree(bench / "data", tmp_path / name))
         (folder / file).write_bytes(text)
@@ -155,62 +141,60 @@ def test_a_dataset_that_is_damaged(bench: Path, tmp_path: Path, call: Call) -> N
         (broken("splits", "splits.json", b"{}"), 1, ["splits.json is damaged", "do:"]),
         (broken("questions", "questionnaire.yaml", b"name: ["), 2, ["questionnaire.yaml", "not YAML"]),
     ):
-        code, told = call("train", bench / "recipe.yaml", f"data={folder}", f"out={tmp_path / 'runs'}")
+        code, _, told = run_residency("train", bench / "recipe.yaml", f"data={folder}", f"out={tmp_path / 'runs'}")
         assert code == expected
         helps(told, *words)
     (tmp_path / "lines" / "audit.json").write_text("{")
     shutil.copy(bench / "data" / "samples.jsonl", tmp_path / "lines" / "samples.jsonl")
-    code, told = call("audit", tmp_path / "lines")
+    code, _, told = run_residency("audit", tmp_path / "lines")
     assert code == 1
     helps(told, "audit.json is damaged")
 
 
-def test_a_dataset_without_splits_or_with_an_empty_one(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_a_dataset_without_splits_or_with_an_empty_one(bench: Path, tmp_path: Path) -> None:
     plain = copied(bench, tmp_path / "plain", splits=None)
-    code, told = call("train", bench / "recipe.yaml", f"data={plain}", f"out={tmp_path / 'runs'}")
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"data={plain}", f"out={tmp_path / 'runs'}")
     assert code == 2
     helps(told, "no splits.json", "residency ingest")
     fold = Fold(train=(), val=("p0", "p1"), test=())
     empty = copied(bench, tmp_path / "empty", splits=Splits(seed=0, method="by hand", folds=(fold,)))
-    code, told = call("train", bench / "recipe.yaml", f"data={empty}", f"out={tmp_path / 'runs'}")
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"data={empty}", f"out={tmp_path / 'runs'}")
     assert code == 2
     helps(told, "no annotated sample in its split: train, test", "train 0, val 4, test 0", "do:")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_column_that_some_rows_lack_is_listed_by_row(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_a_column_that_some_rows_lack_is_listed_by_row(bench: Path, tmp_path: Path) -> None:
     samples = [
         sample.model_copy(update={} if sample.group in ("p2", "p9") else {"columns": {"Age": "31"}})
         for sample in disc_samples(tmp_path / "images", 12)
     ]
     data = copied(bench, tmp_path / "some", samples=tuple(samples))
     prompt = "prompt={prefix} Age {columns[Age]}."
-    code, told = call("train", bench / "recipe.yaml", f"data={data}", f"out={tmp_path / 'runs'}", prompt)
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"data={data}", f"out={tmp_path / 'runs'}", prompt)
     assert code == 1
     helps(told, "check failed: prompts: 4 problem(s)", "2-Whi", "2-How", "9-Whi", "9-How", "do:")
 
 
-def test_images_that_are_gone_or_changed_are_all_named_before_the_first_step(
-    bench: Path, tmp_path: Path, call: Call
-) -> None:
+def test_images_that_are_gone_or_changed_are_all_named_before_the_first_step(bench: Path, tmp_path: Path) -> None:
     data = copied(bench, tmp_path)
     (tmp_path / "images" / "1.png").unlink()
     (tmp_path / "images" / "11.png").unlink()  # of the test split
     (tmp_path / "images" / "5.png").write_bytes(b"no picture")
-    code, told = call("train", bench / "recipe.yaml", f"data={data}", f"out={tmp_path / 'runs'}")
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"data={data}", f"out={tmp_path / 'runs'}")
     assert code == 1
     helps(told, "check failed: images: 3 problem(s)", "1.png", "11.png", "5.png", "[missing-image]", "[changed-image]")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_plain_dataset_whose_image_cannot_be_decoded(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_a_plain_dataset_whose_image_cannot_be_decoded(bench: Path, tmp_path: Path) -> None:
     samples = [sample.model_copy(update={"sha256": None}) for sample in disc_samples(tmp_path / "images", 12)]
     data = copied(bench, tmp_path / "plain", samples=tuple(samples))
     (tmp_path / "images" / "3.png").write_bytes(b"no picture")
     (tmp_path / "images" / "4.png").unlink()
     with (tmp_path / "images" / "6.png").open("r+b") as file:
         file.truncate(200)
-    code, told = call("train", bench / "recipe.yaml", f"data={data}", f"out={tmp_path / 'runs'}")
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"data={data}", f"out={tmp_path / 'runs'}")
     assert code == 1
     helps(told, "3 problem(s)", "3.png", "4.png", "6.png", "[unreadable-image]")
 
@@ -249,10 +233,10 @@ def test_a_fold_of_a_dataset_of_folds_has_a_folder_of_its_own(bench: Path, tmp_p
     assert [path.name for _, path in both] == ["fold-0", "fold-1"]
 
 
-def test_steps_out_of_order(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_steps_out_of_order(bench: Path, tmp_path: Path) -> None:
     recipe = load_recipe(bench / "recipe.yaml", [f"out={tmp_path}"])
     run = tmp_path / "discs"
-    code, told = call("evaluate", run)
+    code, _, told = run_residency("evaluate", run)
     assert code == 2
     helps(told, f"{run} is not a run", "residency train")
     claim_folder(recipe, run, 0)
@@ -261,47 +245,47 @@ def test_steps_out_of_order(bench: Path, tmp_path: Path, call: Call) -> None:
         ("evaluate", ["no answers of the tuned model", "residency predict"]),
         ("report", ["evaluate"]),
     ):
-        code, told = call(verb, run)
+        code, _, told = run_residency(verb, run)
         assert code == 2, verb
         helps(told, *words)
     (run / "scores").mkdir()
     (run / "scores" / "scores.json").write_text("{")
-    code, told = call("report", run)
+    code, _, told = run_residency("report", run)
     assert code == 1
     helps(told, "scores.json is damaged", "do:")
 
 
-def test_predictions_that_do_not_fit(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_predictions_that_do_not_fit(bench: Path, tmp_path: Path) -> None:
     made = Prediction(id="nobody", model="x", mode="own", split="test", prompt_sha256="0", prediction="left side")
     write_lines(tmp_path / "test.own.jsonl", [made])
-    code, told = call("evaluate", tmp_path / "test.own.jsonl")
+    code, _, told = run_residency("evaluate", tmp_path / "test.own.jsonl")
     assert code == 2
     helps(told, "dataset", "--data")
-    code, told = call("evaluate", tmp_path / "test.own.jsonl", "--data", bench / "data")
+    code, _, told = run_residency("evaluate", tmp_path / "test.own.jsonl", "--data", bench / "data")
     assert code == 1
     helps(told, "nobody", "no such sample")
 
 
-def test_predict_is_called_wrongly(bench: Path, tmp_path: Path, call: Call) -> None:
-    code, told = call("predict", tmp_path)
+def test_predict_is_called_wrongly(bench: Path, tmp_path: Path) -> None:
+    code, _, told = run_residency("predict", tmp_path)
     assert code == 2
     helps(told, "not a run", "--data")
-    code, told = call("predict", bench / "model", "--data", bench / "data", "--as", "own")
+    code, _, told = run_residency("predict", bench / "model", "--data", bench / "data", "--as", "own")
     assert code == 2
     helps(told, "--as base")
-    code, told = call("predict", bench / "model", "--data", bench / "data", "--split", "exam")
+    code, _, told = run_residency("predict", bench / "model", "--data", bench / "data", "--split", "exam")
     assert code == 2
     assert "train" in told
     assert "test" in told
 
 
-def test_an_adapter_that_is_damaged(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_an_adapter_that_is_damaged(bench: Path, tmp_path: Path) -> None:
     run = tmp_path / "discs"
     claim_folder(load_recipe(bench / "recipe.yaml", [f"out={tmp_path}"]), run, 0)
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "target_modules": ["out_proj"]}')
     (run / "adapter" / "adapter_model.safetensors").write_bytes(b"no weights")
-    code, told = call("predict", run)
+    code, _, told = run_residency("predict", run)
     assert code == 2
     helps(told, "adapter", "cannot be loaded", "do:")
 
@@ -328,12 +312,12 @@ def without_root() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_folders_and_files_without_permission(open_folder: Path, call: Call) -> None:
+def test_folders_and_files_without_permission(open_folder: Path) -> None:
     closed = open_folder / "closed"
     closed.mkdir()
     sheet, images = make_sheet(open_folder)
     asked = ("--images", images, "--questionnaire", "fetal8", "--group-by", "column:Patient")
-    code, _ = call("ingest", "--sheet", sheet, *asked, "--out", open_folder / "first")
+    code, _, _ = run_residency("ingest", "--sheet", sheet, *asked, "--out", open_folder / "first")
     assert code == 0  # what is imported late is imported now: Python's own folder may be root's
     shutil.rmtree(open_folder / "first")
     sheet.chmod(0)
@@ -348,13 +332,13 @@ def test_folders_and_files_without_permission(open_folder: Path, call: Call) -> 
         (("phantom", closed / "studies"), ["closed", "Permission denied"]),
     ):
         with without_root():
-            code, told = call(*arguments)
+            code, _, told = run_residency(*arguments)
         assert code in (1, 2), arguments
         helps(told, *words)
     closed.chmod(0o755)
     sheet.chmod(0o644)
     with without_root():  # may read, may not write: nothing is left behind
-        code, told = call("ingest", "--sheet", sheet, *asked, "--out", open_folder / "d")
+        code, _, told = run_residency("ingest", "--sheet", sheet, *asked, "--out", open_folder / "d")
     if os.geteuid() == 0:
         assert code == 1
         helps(told, "d cannot be made", "Permission denied", "--out")
@@ -382,22 +366,22 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_no_space_left(full_disk: Path, bench: Path, call: Call, tmp_path: Path) -> None:
+def test_no_space_left(full_disk: Path, bench: Path, tmp_path: Path) -> None:
     sheet, images = make_sheet(tmp_path)
     asked = ("--images", images, "--questionnaire", "fetal8", "--group-by", "column:Patient")
-    code, told = call("ingest", "--sheet", sheet, *asked, "--out", full_disk / "dataset")
+    code, _, told = run_residency("ingest", "--sheet", sheet, *asked, "--out", full_disk / "dataset")
     assert code == 1
     helps(told, "No space left", "do:")
-    code, told = call("train", bench / "recipe.yaml", f"out={full_disk}")
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"out={full_disk}")
     assert code == 1
     helps(told, "No space left", "do:")
     assert [path.name for path in full_disk.iterdir() if path.name != "filling"] in ([], ["discs"])
     assert not list(full_disk.glob(".dataset*"))
 
 
-def test_a_disk_that_fills_while_training_stops_in_words(full_disk: Path, bench: Path, call: Call) -> None:
+def test_a_disk_that_fills_while_training_stops_in_words(full_disk: Path, bench: Path) -> None:
     (full_disk / "filling").unlink()
-    code, told = call("train", bench / "recipe.yaml", f"out={full_disk}")
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"out={full_disk}")
     assert code == 1
     helps(told, "checkpoints cannot be written", "No space left", "last whole checkpoint")
     assert not (full_disk / "discs" / "adapter").exists()
@@ -415,17 +399,12 @@ def make_sheet(folder: Path) -> tuple[Path, Path]:
     return folder / "answers.csv", images
 
 
-def test_a_file_that_cannot_grow(bench: Path, tmp_path: Path, small_files: None, call: Call) -> None:
-    code, told = call("train", bench / "recipe.yaml", f"out={tmp_path / 'runs'}")
+def test_a_file_that_cannot_grow(bench: Path, tmp_path: Path, small_files: None) -> None:
+    code, _, told = run_residency("train", bench / "recipe.yaml", f"out={tmp_path / 'runs'}")
     assert code == 1
     helps(told, "File too large", "do:")
     assert not (tmp_path / "runs" / "discs" / "adapter").exists()
 
 
-def test_json_alone_goes_to_standard_output(
-    bench: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["residency", "audit", str(bench / "data"), "--json"])
-    with pytest.raises(SystemExit):
-        main()
-    assert json.loads(capsys.readouterr().out)["samples"] == 24
+def test_json_alone_goes_to_standard_output(bench: Path) -> None:
+    assert json.loads(run_residency("audit", bench / "data", "--json").out)["samples"] == 24

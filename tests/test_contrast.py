@@ -23,8 +23,9 @@ from residency.recipe import load_recipe
 from residency.train import train_run
 from residency.types import Sample
 from tests.contract.tiny import BUILDERS, draw_discs
+from tests.curves import read_curve, read_metrics, wait_for_step
 from tests.discs import build_bench
-from tests.test_train import command, environment, losses, wait_for_step
+from tests.test_train import command, environment
 
 D, DIM = 6, 4
 
@@ -424,8 +425,7 @@ def run(recipe: Recipe, say: object = lambda _: None) -> Path:
 
 
 def training_lines(folder: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
+    return [line for line in read_metrics(folder) if "loss" in line]
 
 
 class Cut(Exception):
@@ -479,4 +479,5 @@ def test_a_killed_run_ends_with_the_same_losses(discs: Path, tmp_path: Path) -> 
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run(arguments, check=True, env=environment(), capture_output=True)
-    assert losses(tmp_path / "killed" / "discs") == losses(tmp_path / "whole" / "discs")
+    killed, unbroken = (read_curve(tmp_path / name / "discs", "loss") for name in ("killed", "whole"))
+    assert killed == unbroken

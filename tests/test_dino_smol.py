@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaForConditionalGeneration, LlavaProcessor
 
 from residency.data.dataset import Dataset, write_dataset
+from tests.curves import read_curve
 from tests.discs import QUESTIONNAIRE, cut_groups, disc_samples
 from tests.documents import ROOT
 from tests.run_command import call_residency
@@ -105,8 +106,7 @@ def test_it_trains_and_answers_like_any_model(folder: Path, tmp_path: Path) -> N
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run = tmp_path / "runs" / "dino-smol"
     assert call_residency("train", tmp_path / "recipe.yaml", f"model={folder}") == 0
-    losses = [json.loads(line).get("loss") for line in (run / "metrics.jsonl").read_text().splitlines()]
-    learned = [loss for loss in losses if loss is not None]
+    learned = list(read_curve(run, "loss").values())
     assert learned[-1] < 0.5 * learned[0]
     assert call_residency("predict", run, "--as", "own", "--out", tmp_path / "again") == 0
     own, again = (

@@ -1,6 +1,5 @@
 """Distillation through the installed command: the teacher looks once, its features are kept, the tower draws near."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from transformers import Dinov2Config, Dinov2Model, ViTImageProcessor
 
 from residency.models.registry import open_model
 from residency.models.teacher import Teacher, map_features
+from tests.curves import read_metrics
 from tests.discs import build_bench
 from tests.run_command import call_residency
 
@@ -43,7 +43,7 @@ def test_the_tower_draws_near_to_a_teacher_that_looks_once(tmp_path: Path, capsy
     distill = {"teacher": str(bench / "teacher"), "weight": 2.0}
     assert call_residency("train", write_recipe(bench, "first", distill=distill)) == 0
     run = bench / "runs" / "first"
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(run)
     apart = [line["loss_distill"] for line in lines if "loss_distill" in line]
     assert np.mean(apart[-2:]) < np.mean(apart[:2]) - 0.05
     losses = [

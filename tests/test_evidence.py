@@ -9,9 +9,8 @@ import yaml
 from residency.data.dataset import load_dataset
 from residency.data.take import take_images
 from tests.discs import build_bench
-from tests.evaluate.conftest import Call, call
+from tests.run_command import run_residency
 
-__all__ = ["call"]
 COUNTS = (2, 6, 12)
 
 
@@ -24,30 +23,30 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_runs_on_more_and_more_images_are_compared_and_extrapolated(bench: Path, call: Call) -> None:
+def test_runs_on_more_and_more_images_are_compared_and_extrapolated(bench: Path) -> None:
     runs = []
     for count in COUNTS:
-        assert call("train", bench / "recipe.yaml", f"name=n{count}", f"train.images={count}")[0] == 0
+        assert run_residency("train", bench / "recipe.yaml", f"name=n{count}", f"train.images={count}")[0] == 0
         runs.append(bench / "runs" / f"n{count}")
-    code, out, err = call("curve", *runs, "--target", "0.99", "--out", bench / "curve", "--json")
+    code, out, err = run_residency("curve", *runs, "--target", "0.99", "--out", bench / "curve", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert [point["images"] for point in found["points"]] == list(COUNTS)
-    assert call("compare", runs[-1], runs[0], "--out", bench / "comparison")[0] == 0
+    assert run_residency("compare", runs[-1], runs[0], "--out", bench / "comparison")[0] == 0
     pair = json.loads((bench / "comparison" / "comparison.json").read_text())["pairs"][0]
     assert pair["won"] + pair["tied"] + pair["lost"] == 2
-    code, out, _ = call("evaluate", runs[0], "--json")
+    code, out, _ = run_residency("evaluate", runs[0], "--json")
     counts = {one["split"]: one["images"] for one in json.loads(out)["counts"]}
     assert code == 0 and counts["train"] == COUNTS[0]  # the report says what was learned from
 
-    assert call("predict", runs[-1], "--split", "val", "--as", "own")[0] == 0
-    code, out, _ = call("evaluate", runs[-1], "--json")
+    assert run_residency("predict", runs[-1], "--split", "val", "--as", "own")[0] == 0
+    code, out, _ = run_residency("evaluate", runs[-1], "--json")
     confidence = json.loads(out)["confidence"]
     assert code == 0 and confidence["temperature_chosen"] and confidence["validation_answers"] > 0
     assert confidence["raw"]["ece"] is None  # fewer than 200 answers
-    code, out, _ = call("abstain", runs[-1], "--risk", "0.05")
+    code, out, _ = run_residency("abstain", runs[-1], "--risk", "0.05")
     assert code == 0 and "5% needs 59 without an error" in out
-    assert call("judge", runs[-1])[0] == 0 and call("report", runs[-1])[0] == 0
+    assert run_residency("judge", runs[-1])[0] == 0 and run_residency("report", runs[-1])[0] == 0
     page = (runs[-1] / "report.html").read_text()
     assert "contradiction precision" in page and "cannot be promised" in page and "not told below 200 answers" in page
 

@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from residency.cli import main
 from residency.config import Lora, Recipe, Tune
 from residency.data.dataset import Dataset, load_dataset, write_dataset
 from residency.errors import UserError
@@ -32,15 +30,15 @@ from residency.types import Fold, Sample, Splits
 from tests.contract.tiny import BUILDERS
 from tests.contract.tiny_causal import CAUSAL_BUILDERS
 from tests.contract.tiny_chat import CHAT_BUILDERS
+from tests.curves import read_metrics
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
 from tests.documents import ROOT
-from tests.run_command import call_residency
+from tests.run_command import call_residency, run_residency
 
 ALL_BUILDERS = BUILDERS | CAUSAL_BUILDERS | CHAT_BUILDERS
 FEW = ("llava", "nano", "smolvlm")
 """One family of each kind: a decoder alone, an encoder and a decoder, a chat template."""
 SOON = {"train.epochs": 2, "train.batch_size": 8}
-Call = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +68,9 @@ def hold_less(path: Path) -> None:
         path.write_text(json.dumps(config))
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command; return its exit code and what it told on standard error."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        return call_residency(*arguments), capsys.readouterr().err
-
-    return run
-
-
 def copied(folder: Path, samples: tuple[Sample, ...], splits: Splits | None = None) -> Path:
     write_dataset(Dataset(folder / "data", samples, QUESTIONNAIRE, splits or cut_groups(samples)))
     return folder / "data"
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def set_trainer(bench: Path, model: Path, out: Path, **named: Any) -> RunTrainer:
@@ -105,7 +89,7 @@ def set_trainer(bench: Path, model: Path, out: Path, **named: Any) -> RunTrainer
 
 @pytest.mark.parametrize("name", sorted(ALL_BUILDERS))
 def test_a_text_that_is_too_long_is_an_error_with_the_length_needed(
-    name: str, models: Callable[[str], Path], tmp_path: Path, call: Call, bench: Path
+    name: str, models: Callable[[str], Path], tmp_path: Path, bench: Path
 ) -> None:
     opened = open_model(str(models(name)))
     samples = disc_samples(tmp_path / "images", 12)
@@ -113,7 +97,9 @@ def test_a_text_that_is_too_long_is_an_error_with_the_length_needed(
     long = samples[2].model_copy(update={"suffix": "left side " * limit, "answer": "left side"})
     asked = samples[3].model_copy(update={"prefix": "Which side is bright? " * limit})
     data = copied(tmp_path, (*samples[:2], long, asked, *samples[4:]))
-    code, told = call("train", bench / "recipe.yaml", f"model={models(name)}", f"data={data}", f"out={tmp_path}")
+    code, _, told = run_residency(
+        "train", bench / "recipe.yaml", f"model={models(name)}", f"data={data}", f"out={tmp_path}"
+    )
     assert code == 1
     assert "check failed: lengths: 2 problem(s)" in told
     for sample in (long, asked):
@@ -181,9 +167,9 @@ def test_every_misspelled_key_is_refused(bench: Path) -> None:
         assert f"unknown key `{key}_`" in str(told.value), key
 
 
-def test_a_misspelled_quantization_is_refused_with_the_nearest_key(bench: Path, call: Call, tmp_path: Path) -> None:
+def test_a_misspelled_quantization_is_refused_with_the_nearest_key(bench: Path, tmp_path: Path) -> None:
     for wrong, right in (("tune.quantise=nf4", "tune.quantize"), ("tune.load_in_4bit=true", "unknown key")):
-        code, told = call("train", bench / "recipe.yaml", wrong, f"out={tmp_path}")
+        code, _, told = run_residency("train", bench / "recipe.yaml", wrong, f"out={tmp_path}")
         assert code == 2
         assert right in told
 
@@ -336,15 +322,8 @@ def short(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(bench: Path, out: Path, *overrides: str) -> Path:
-    before = sys.argv
-    sys.argv = ["residency", "train", str(bench / "recipe.yaml"), f"out={out}"]
-    sys.argv += [f"{key}={value}" for key, value in SOON.items()] + list(overrides)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = before
-    assert ended.value.code == 0
+    soon = [f"{key}={value}" for key, value in SOON.items()]
+    assert call_residency("train", bench / "recipe.yaml", f"out={out}", *soon, *overrides) == 0
     return out / "discs"
 
 
@@ -352,7 +331,7 @@ def test_figures_do_not_depend_on_how_samples_are_batched(bench: Path, short: Pa
     """A mean of batches' means weighs a short last batch, and a batch of short answers, too much."""
     one_by_one = trained(bench, tmp_path, "predict.batch_images=1")
     figures = [
-        [value for line in metrics(run) for name, value in line.items() if name.startswith("val_")]
+        [value for line in read_metrics(run) for name, value in line.items() if name.startswith("val_")]
         for run in (short, one_by_one)
     ]
     assert len(figures[0]) >= 4
@@ -379,9 +358,11 @@ def test_the_test_split_steers_nothing(bench: Path, short: Path, tmp_path: Path)
     assert held
     run = trained(bench, tmp_path, f"data={copied(tmp_path, samples, dataset.splits)}")
     timeless = [
-        {k: v for k, v in line.items() if "runtime" not in k and "per_second" not in k} for line in metrics(run)
+        {k: v for k, v in line.items() if "runtime" not in k and "per_second" not in k} for line in read_metrics(run)
     ]
-    kept = [{k: v for k, v in line.items() if "runtime" not in k and "per_second" not in k} for line in metrics(short)]
+    kept = [
+        {k: v for k, v in line.items() if "runtime" not in k and "per_second" not in k} for line in read_metrics(short)
+    ]
     assert timeless == kept
     weights = "adapter/adapter_model.safetensors"
     assert (run / weights).read_bytes() == (short / weights).read_bytes()
@@ -389,7 +370,7 @@ def test_the_test_split_steers_nothing(bench: Path, short: Path, tmp_path: Path)
 
 def test_the_best_epoch_is_kept_and_no_number_of_epochs_is_guessed(bench: Path, tmp_path: Path) -> None:
     run = trained(bench, tmp_path, "train.epochs=30", "train.patience=2", "train.learning_rate=3e-3")
-    scored = [line for line in metrics(run) if "val_score" in line]
+    scored = [line for line in read_metrics(run) if "val_score" in line]
     best = max(scored, key=lambda line: line["val_score"])
     assert len(scored) == scored.index(best) + 3 < 30
     recipe, opened = open_run(run)
@@ -413,7 +394,7 @@ def test_accumulated_batches_train_as_one(bench: Path, models: Callable[[str], P
             tune={"lora": {"rank": 4, "dropout": 0.0}},
         )  # fmt: skip
         trainer.train()
-        runs.append([line["loss"] for line in metrics(tmp_path / str(size)) if "loss" in line])
+        runs.append([line["loss"] for line in read_metrics(tmp_path / str(size)) if "loss" in line])
     assert len(runs[0]) > 1
     assert runs[0] == pytest.approx(runs[1], rel=1e-3)
 
@@ -421,7 +402,7 @@ def test_accumulated_batches_train_as_one(bench: Path, models: Callable[[str], P
 # Images of the test split that stand in train, too
 
 
-def test_nothing_that_is_trained_on_is_examined(bench: Path, tmp_path: Path, call: Call) -> None:
+def test_nothing_that_is_trained_on_is_examined(bench: Path, tmp_path: Path) -> None:
     samples = disc_samples(tmp_path / "images", 12)
     fold = cut_groups(samples).folds[0]
     held = next(sample for sample in samples if sample.group == fold.test[0])
@@ -442,7 +423,7 @@ def test_nothing_that_is_trained_on_is_examined(bench: Path, tmp_path: Path, cal
     ):
         out = tmp_path / str(number)
         data = copied(out, rows, splits)
-        code, told = call("train", bench / "recipe.yaml", f"data={data}", f"out={out}")
+        code, _, told = run_residency("train", bench / "recipe.yaml", f"data={data}", f"out={out}")
         assert code == 1, word
         assert "check failed: apart" in told
         assert f"{word} `" in told

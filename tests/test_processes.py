@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,15 +12,13 @@ import psutil
 import pytest
 import yaml
 
-from residency.cli import main
 from residency.data.batches import ImageBatches, ProcessShare
 from residency.errors import UserError
 from residency.folder import holding
+from tests.curves import PATIENCE, read_curve, wait_for_step
 from tests.discs import build_bench, disc_samples
-from tests.run_command import call_residency
+from tests.run_command import call_residency, run_residency
 
-PATIENCE = 300
-"""Seconds to wait for a step: seconds on a free core, minutes beside other work."""
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "residency"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -47,21 +44,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes of it."""
     out = tmp_path_factory.mktemp("alone")
-    call("train", bench / "recipe.yaml", f"out={out}")
+    assert call_residency("train", bench / "recipe.yaml", f"out={out}") == 0
     return out / "discs"
-
-
-def call(*arguments: object) -> None:
-    assert call_residency(*arguments) == 0
 
 
 def launch(*arguments: object, launcher: Sequence[str] = LAUNCHED) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*launcher, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True)
-
-
-def logged(run: Path, key: str) -> dict[int, float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line[key] for line in lines if key in line}
 
 
 def answers(run: Path, mode: str = "own") -> list[tuple[str, str]]:
@@ -72,7 +60,7 @@ def answers(run: Path, mode: str = "own") -> list[tuple[str, str]]:
 def same(run: Path, other: Path) -> None:
     """Compare what was logged within 1e-4, and what was answered exactly."""
     for key in ("loss", "grad_norm", "val_loss", "val_score"):
-        assert logged(run, key) == pytest.approx(logged(other, key), abs=1e-4, rel=1e-5), key
+        assert read_curve(run, key) == pytest.approx(read_curve(other, key), abs=1e-4, rel=1e-5), key
     for mode in ("own", "base", "blind", "shuffled", "mute", "probe", "knn"):
         assert answers(run, mode) == answers(other, mode), mode
 
@@ -130,36 +118,22 @@ def test_an_interrupt_ends_both_with_a_checkpoint(bench: Path, alone: Path, tmp_
     launcher.send_signal(signal.SIGINT)
     _, told = launcher.communicate(timeout=PATIENCE)
     assert told.count("Go on with: residency train") == 1, told
-    last = max(logged(tmp_path / "discs", "loss"))
+    last = max(read_curve(tmp_path / "discs", "loss"))
     assert (tmp_path / "discs" / "checkpoints" / f"checkpoint-{last}" / "trainer_state.json").is_file()
     done = launch("train", bench / "recipe.yaml", f"out={tmp_path}")
     assert f"goes on from checkpoint-{last}" in done.stderr
     same(tmp_path / "discs", alone)
 
 
-def wait_for_step(run: Path, step: int, launcher: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and launcher.poll() is None:
-        if (run / "metrics.jsonl").is_file() and max(logged(run, "loss"), default=0) >= step:
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"no step {step}: {launcher.communicate()}")
+def refused(*arguments: object) -> str:
+    done = run_residency(*arguments)
+    assert done.code in (1, 2)
+    return done.err
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-        main()
-    assert ended.value.code in (1, 2)
-    return capsys.readouterr().err
-
-
-def test_sharding_is_refused_in_words(
-    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sharding_is_refused_in_words(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    told = refused(capsys, "train", bench / "recipe.yaml", f"out={tmp_path}")
+    told = refused("train", bench / "recipe.yaml", f"out={tmp_path}")
     assert "held whole by every process" in told
     assert "ACCELERATE_USE_FSDP=true" in told
     assert not (tmp_path / "discs").exists()
@@ -167,15 +141,15 @@ def test_sharding_is_refused_in_words(
 
 @pytest.mark.parametrize("key", ["contrastive", "self_training"])
 def test_what_one_process_alone_can_do_is_refused_to_two(
-    key: str, bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    key: str, bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    told = refused(capsys, "train", bench / "recipe.yaml", f"out={tmp_path}", f"train.{key}={{}}")
+    told = refused("train", bench / "recipe.yaml", f"out={tmp_path}", f"train.{key}={{}}")
     assert "2 processes cannot share this training" in told
     assert f"train.{key}" in told
     assert not (tmp_path / "discs").exists()
-    told = refused(capsys, "audit", bench / "data")
+    told = refused("audit", bench / "data")
     assert "residency audit works in one process" in told
 
 
@@ -200,11 +174,11 @@ with holding(Path(sys.argv[1])):
 """
 
 
-def test_two_commands_on_one_run_folder(bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_commands_on_one_run_folder(bench: Path, tmp_path: Path) -> None:
     run = tmp_path / "discs"
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout and other.stdout.readline() == b"held\n"
-    told = refused(capsys, "train", bench / "recipe.yaml", f"out={tmp_path}")
+    told = refused("train", bench / "recipe.yaml", f"out={tmp_path}")
     for words in (f"another command is at work on {run}", "found:", "do:", "name="):
         assert words in told
     other.communicate(b"")

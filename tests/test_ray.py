@@ -14,10 +14,9 @@ import psutil
 import pytest
 import yaml
 
-from residency.cli import main
 from residency.data.dataset import Dataset, write_dataset
 from tests.discs import QUESTIONNAIRE, build_bench, disc_samples
-from tests.run_command import call_residency
+from tests.run_command import call_residency, run_residency
 
 ray = pytest.importorskip("ray")
 STORE_BYTES = 80 * 2**20
@@ -34,8 +33,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe |= {"predict": {"batch_images": 1}, "out": str(folder)}
     recipe["train"] |= {"epochs": 1}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    call("train", folder / "recipe.yaml")
-    call("predict", folder / "discs", "--data", folder / "archive", "--as", "own", "--out", folder / "local")
+    assert call_residency("train", folder / "recipe.yaml") == 0
+    assert (
+        call_residency(
+            "predict", folder / "discs", "--data", folder / "archive", "--as", "own", "--out", folder / "local"
+        )
+        == 0
+    )
     return folder / "discs"
 
 
@@ -68,10 +72,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
-def call(*arguments: object) -> None:
-    assert call_residency(*arguments) == 0
-
-
 def answers(folder: Path) -> dict[str, tuple[str, list[str]]]:
     """Return what was said to each of the 120 samples, and the candidates' likelihoods to three decimals."""
     lines = [json.loads(line) for line in (folder / "test.own.jsonl").read_text().splitlines()]
@@ -83,7 +83,10 @@ def answers(folder: Path) -> dict[str, tuple[str, list[str]]]:
 
 
 def ask_ray(run: Path, out: Path) -> None:
-    call("predict", run, "--data", run.parent / "archive", "--as", "own", "--out", out, "--engine", "ray")
+    assert (
+        call_residency("predict", run, "--data", run.parent / "archive", "--as", "own", "--out", out, "--engine", "ray")
+        == 0
+    )
 
 
 def workers() -> list[psutil.Process]:
@@ -103,21 +106,16 @@ def test_a_worker_on_this_machine_answers_as_one_process_does(
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     asked = ("predict", run, "--data", run.parent / "archive", "--as", "own", "--out", tmp_path)
-    call(*asked, "--engine", "ray", "--workers", "1")
+    assert call_residency(*asked, "--engine", "ray", "--workers", "1") == 0
     assert answers(tmp_path) == answers(run.parent / "local")
     assert not workers()  # the cluster went with the command
 
 
-def test_without_ray_the_install_line_is_told(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_ray_the_install_line_is_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    arguments = ["predict", run, "--as", "own", "--out", tmp_path / "out", "--engine", "ray"]
-    monkeypatch.setattr(sys, "argv", ["residency", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "pip install 'residency[ray]'" in capsys.readouterr().err
+    done = run_residency("predict", run, "--as", "own", "--out", tmp_path / "out", "--engine", "ray")
+    assert done.code == 2
+    assert "pip install 'residency[ray]'" in done.err
     assert not (tmp_path / "out").exists()
 
 

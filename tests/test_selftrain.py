@@ -1,7 +1,6 @@
 """Self-training: no image near validation or test, few wrong answers, a crash changes nothing, the best one ships."""
 
 import csv
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from residency.pseudo import PseudoAnswer, ask_images, draw_view, select_answers
 from residency.recipe import load_recipe
 from residency.selftrain import SelfTrained, self_train
 from residency.types import Prediction, Sample
+from tests.curves import read_curve
 from tests.discs import QUESTIONNAIRE, build_bench, cut_groups, disc_samples
 
 IMAGES = 36
@@ -65,11 +65,6 @@ def unbroken(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "discs"
 
 
-def losses(run: Path) -> list[float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
-
-
 def pseudo_of(run: Path) -> list[PseudoAnswer]:
     path = run / "rounds" / "1" / "pseudo.jsonl"
     return [PseudoAnswer.model_validate_json(line) for line in path.read_text().splitlines()]
@@ -100,7 +95,7 @@ def test_only_training_images_are_answered_and_the_best_by_validation_ships(benc
 
 
 def test_the_student_sees_more_draws_than_the_teacher(unbroken: Path) -> None:
-    teacher, student = (len(losses(unbroken / "rounds" / name)) for name in ("0", "1"))
+    teacher, student = (len(read_curve(unbroken / "rounds" / name, "loss")) for name in ("0", "1"))
     assert teacher < student <= 2 * teacher + 4
 
 
@@ -131,7 +126,7 @@ def test_a_run_that_crashes_at_any_stage_ends_with_the_same_losses(bench: Path, 
     trained = self_train(recipe, run, 0, quiet)
     assert trained.run == str(run)
     for number in ("0", "1"):
-        assert losses(run / "rounds" / number) == losses(unbroken / "rounds" / number)
+        assert read_curve(run / "rounds" / number, "loss") == read_curve(unbroken / "rounds" / number, "loss")
     assert pseudo_of(run) == pseudo_of(unbroken)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from residency import tracking
-from residency.cli import main
+from tests.curves import read_metrics
 from tests.discs import build_bench
+from tests.run_command import call_residency, run_residency
 
 Train = Callable[..., Path]
 Curves = dict[str, dict[int, float]]
@@ -38,10 +39,7 @@ def train(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train
 
     def run(*overrides: str) -> Path:
         named = ["train.epochs=2", "train.batch_size=8", f"out={tmp_path}", *overrides]
-        monkeypatch.setattr(sys, "argv", ["residency", "train", str(bench / "recipe.yaml"), *named])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
+        assert call_residency("train", bench / "recipe.yaml", *named) == 0
         return tmp_path / "discs"
 
     return run
@@ -50,10 +48,9 @@ def train(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train
 def logged(run: Path) -> Curves:
     """Return what metrics.jsonl holds, by name and step."""
     curves: Curves = {}
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        entry = json.loads(line)
+    for entry in read_metrics(run):
         for name, value in entry.items():
-            curves.setdefault(name, {})[entry["step"]] = value
+            curves.setdefault(name, {})[int(entry["step"])] = value
     return {name: points for name, points in curves.items() if name != "step"}
 
 
@@ -150,14 +147,11 @@ def read_records(content: bytes, block: int = 32768) -> Iterator[bytes]:
 
 
 def test_a_tracker_that_is_missing_is_named_with_its_install_line(
-    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(tracking.NEEDS, "wandb", ("wandb_is_not_here",))  # type: ignore[arg-type]
     for tracked, words in (("wandb", "pip install 'residency[wandb]'"), ("tensorbord", "track.0")):
-        line = ["residency", "train", str(bench / "recipe.yaml"), f"track=[{tracked}]", f"out={tmp_path}"]
-        monkeypatch.setattr(sys, "argv", line)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 2
-        assert words in capsys.readouterr().err
+        done = run_residency("train", bench / "recipe.yaml", f"track=[{tracked}]", f"out={tmp_path}")
+        assert done.code == 2
+        assert words in done.err
     assert not (tmp_path / "discs").exists()

@@ -20,10 +20,8 @@ from residency.folder import run_folders
 from residency.recipe import load_recipe
 from residency.report.page import write_report
 from residency.types import Sample, Splits
+from tests.curves import PATIENCE, read_curve, wait_for_step
 from tests.discs import build_bench
-
-PATIENCE = 300
-"""Seconds to wait for a step: seconds on a free core, minutes beside other work."""
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +38,6 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def losses(run: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
-
-
-def validations(run: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["val_loss"] for line in lines if "val_loss" in line}
-
-
 @pytest.fixture(scope="module")
 def unbroken(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken")
@@ -57,25 +45,16 @@ def unbroken(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "discs"
 
 
-def wait_for_step(run: Path, step: int, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if (run / "metrics.jsonl").is_file() and max(losses(run), default=0) >= step:
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"no step {step}: {process.communicate()}")
-
-
 def test_a_run_killed_three_times_ends_with_the_same_losses(bench: Path, unbroken: Path, tmp_path: Path) -> None:
-    total = max(losses(unbroken))
+    total = max(read_curve(unbroken, "loss"))
     for step in sorted(np.random.default_rng(time.time_ns()).choice(np.arange(2, total - 2), 3, replace=False)):
         process = subprocess.Popen(command(bench, tmp_path), env=environment(), stderr=subprocess.PIPE, text=True)
         wait_for_step(tmp_path / "discs", int(step), process)
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run(command(bench, tmp_path), check=True, env=environment(), capture_output=True)
-    assert losses(tmp_path / "discs") == losses(unbroken)
-    assert validations(tmp_path / "discs") == validations(unbroken)
+    assert read_curve(tmp_path / "discs", "loss") == read_curve(unbroken, "loss")
+    assert read_curve(tmp_path / "discs", "val_loss") == read_curve(unbroken, "val_loss")
     answers = [(run / "predictions" / "test.own.jsonl").read_text() for run in (tmp_path / "discs", unbroken)]
     parsed = [[json.loads(line)["prediction"] for line in text.splitlines()] for text in answers]
     assert parsed[0] == parsed[1]
@@ -90,8 +69,8 @@ def test_interrupt_keeps_a_checkpoint_and_the_same_command_goes_on(bench: Path, 
     assert "Go on with" in told
     assert not (tmp_path / "discs" / "adapter").exists()
     subprocess.run(command(bench, tmp_path), check=True, env=environment(), capture_output=True)
-    assert losses(tmp_path / "discs") == losses(unbroken)
-    assert validations(tmp_path / "discs") == validations(unbroken)
+    assert read_curve(tmp_path / "discs", "loss") == read_curve(unbroken, "loss")
+    assert read_curve(tmp_path / "discs", "val_loss") == read_curve(unbroken, "val_loss")
 
 
 def test_a_run_leaves_every_file_of_the_flow(unbroken: Path) -> None:

@@ -9,7 +9,7 @@ from residency.data.dataset import Dataset, write_dataset
 from residency.evaluate.assertion import read_assertion
 from residency.files import write_lines
 from residency.types import AnswerSpec, Option, Prediction, Question, Questionnaire, Sample
-from tests.evaluate.conftest import Call
+from tests.run_command import run_residency
 
 
 def closed(*names: str) -> AnswerSpec:
@@ -74,7 +74,7 @@ def test_nothing_is_guessed(spec: AnswerSpec, said: str) -> None:
     assert (found.option, found.unclear) == (None, False)
 
 
-def test_evaluate_reads_old_predictions_anew_and_counts_the_unclear(tmp_path: Path, call: Call) -> None:
+def test_evaluate_reads_old_predictions_anew_and_counts_the_unclear(tmp_path: Path) -> None:
     question = Question(id="q1", type="choice", wording="Which plane?", options=PLANE.options)
     said = ["This is not the femur but the abdomen.", "Either femur or abdomen.", "A picture.", "abdomen"]
     samples = [
@@ -97,7 +97,7 @@ def test_evaluate_reads_old_predictions_anew_and_counts_the_unclear(tmp_path: Pa
         for n in range(40)
     ]  # fmt: skip
     write_lines(tmp_path / "all.own.jsonl", made)
-    code, out, _ = call("evaluate", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--json")
+    code, out, _ = run_residency("evaluate", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--json")
     assert code == 0
     accuracy = next(s for s in json.loads(out)["scores"] if (s["of"], s["metric"]) == ("own", "accuracy"))
     assert (accuracy["value"], accuracy["unparsed"], accuracy["unclear"]) == (0.5, 20, 10)

@@ -16,8 +16,8 @@ from residency.evaluate.bootstrap import interval
 from residency.evaluate.compare import adjust_holm, more_groups, two_sided_p
 from residency.files import read_lines, write_lines
 from residency.types import Prediction
-from tests.evaluate.conftest import Call
 from tests.made_run import make_run
+from tests.run_command import run_residency
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,13 @@ def contest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_better_model_wins_and_its_equal_ties(contest: Path, call: Call) -> None:
+def test_a_better_model_wins_and_its_equal_ties(contest: Path) -> None:
     models = [contest / f"{name}.jsonl" for name in ("tuned", "base")]
     asked = ("compare", *models, "--data", contest / "dataset", "--out", contest / "out")
-    code, out, _ = call(*asked)
+    code, out, _ = run_residency(*asked)
     assert code == 0
     assert "tuned against base: 8 won, 0 tied, 0 lost of 8 questions; overall tuned wins (+0.3" in out
-    code, out, _ = call(*asked, "--json")
+    code, out, _ = run_residency(*asked, "--json")
     found = json.loads(out)
     assert code == 0 and found == json.loads((contest / "out" / "comparison.json").read_text())
     assert (found["items"], found["groups"], found["draws"], found["left_out"]) == (480, 60, 10_000, 0)
@@ -50,12 +50,12 @@ def test_a_better_model_wins_and_its_equal_ties(contest: Path, call: Call) -> No
     assert "<svg" in page and not re.search(r"""(src|href)=["']http""", page)
 
 
-def test_questions_that_are_not_decided_say_how_many_patients_would(contest: Path, call: Call) -> None:
+def test_questions_that_are_not_decided_say_how_many_patients_would(contest: Path) -> None:
     noisy = contest / "noisy.jsonl"
     rng = np.random.default_rng(0)
     made = read_lines(contest / "tuned.jsonl", Prediction)
     write_lines(noisy, [m.model_copy(update={"parsed": "femur"}) if rng.random() < 0.06 else m for m in made])
-    code, out, _ = call(
+    code, out, _ = run_residency(
         "compare", noisy, contest / "tuned.jsonl", contest / "twin.jsonl", "--data", contest / "dataset", "--out",
         contest / "ties", "--json",
     )  # fmt: skip
@@ -67,22 +67,22 @@ def test_questions_that_are_not_decided_say_how_many_patients_would(contest: Pat
     assert "more groups" in (contest / "ties" / "comparison.md").read_text()
 
 
-def test_runs_with_several_kinds_of_answers_are_compared(made_run: Path, tmp_path: Path, call: Call) -> None:
+def test_runs_with_several_kinds_of_answers_are_compared(made_run: Path, tmp_path: Path) -> None:
     files = [made_run / "predictions" / f"test.{mode}.jsonl" for mode in ("own", "blind")]
-    code, out, _ = call("compare", *files, "--out", tmp_path / "out", "--json")
+    code, out, _ = run_residency("compare", *files, "--out", tmp_path / "out", "--json")
     found = json.loads(out)["pairs"][0]
     assert code == 0 and found["won"] >= 5
     assert {row["unit"] for row in found["questions"]} == {"", "ranks"}
     assert all(row["gain"] > 0 for row in found["questions"])  # errors are signed so that positive is better
     other = tmp_path / "all" / "runs" / "other"
     shutil.copytree(made_run, other)
-    assert call("compare", made_run, other, "--out", tmp_path / "same")[0] == 0
+    assert run_residency("compare", made_run, other, "--out", tmp_path / "same")[0] == 0
     same = json.loads((tmp_path / "same" / "comparison.json").read_text())
     assert [one["name"] for one in same["contestants"]] == ["made", "other"]
     assert same["pairs"][0]["tied"] == 8 and same["pairs"][0]["overall"]["p"] == 1
 
 
-def test_what_makes_it_unfair_is_said(made_run: Path, tmp_path: Path, call: Call) -> None:
+def test_what_makes_it_unfair_is_said(made_run: Path, tmp_path: Path) -> None:
     own = made_run / "predictions" / "test.own.jsonl"
     other = make_run(tmp_path / "other", seed=0)
     splits = tmp_path / "other" / "dataset" / "splits.json"
@@ -92,21 +92,21 @@ def test_what_makes_it_unfair_is_said(made_run: Path, tmp_path: Path, call: Call
     splits.write_text(json.dumps(folds))
     file = other / "predictions" / "test.own.jsonl"
     write_lines(file, read_lines(file, Prediction)[:-5])
-    code, out, _ = call("compare", own, file, "--out", tmp_path / "out")
+    code, out, _ = run_residency("compare", own, file, "--out", tmp_path / "out")
     assert code == 0
     assert "was trained or tuned on 20 of the groups compared" in out
     assert "different splits" in out and "5 samples were predicted by some of the models only" in out
     assert "Do not rely on the comparison" in (tmp_path / "out" / "comparison.html").read_text()
 
 
-def test_wrong_calls_are_refused(contest: Path, made_run: Path, tmp_path: Path, call: Call) -> None:
-    assert call("compare", contest / "tuned.jsonl")[0] == 2
-    assert "with itself" in call("compare", made_run, made_run)[2]
-    code, _, err = call("compare", contest / "tuned.jsonl", contest / "base.jsonl")
+def test_wrong_calls_are_refused(contest: Path, made_run: Path, tmp_path: Path) -> None:
+    assert run_residency("compare", contest / "tuned.jsonl")[0] == 2
+    assert "with itself" in run_residency("compare", made_run, made_run)[2]
+    code, _, err = run_residency("compare", contest / "tuned.jsonl", contest / "base.jsonl")
     assert code == 2 and "--data" in err
-    assert "neither a run" in call("compare", tmp_path / "none.jsonl", contest / "tuned.jsonl")[2]
+    assert "neither a run" in run_residency("compare", tmp_path / "none.jsonl", contest / "tuned.jsonl")[2]
     own = made_run / "predictions" / "test.own.jsonl"
-    code, _, err = call("compare", contest / "tuned.jsonl", own, "--data", contest / "dataset")
+    code, _, err = run_residency("compare", contest / "tuned.jsonl", own, "--data", contest / "dataset")
     assert code == 1 and "no such sample" in err
 
 

@@ -14,8 +14,8 @@ from residency.evaluate.abstain import find_threshold, upper_bounds
 from residency.evaluate.confidence import measure_reliability, risk_curve
 from residency.files import read_lines
 from residency.types import Prediction
-from tests.evaluate.conftest import Call
 from tests.evaluate.planted import OVERSURE, plant_run, plant_unseeing
+from tests.run_command import run_residency
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return plant_run(tmp_path_factory.mktemp("planted"))
 
 
-def test_a_model_that_ignores_images_is_told_in_the_first_lines(tmp_path: Path, call: Call) -> None:
+def test_a_model_that_ignores_images_is_told_in_the_first_lines(tmp_path: Path) -> None:
     run = plant_unseeing(tmp_path)
-    code, out, _ = call("evaluate", run)
+    code, out, _ = run_residency("evaluate", run)
     assert code == 0
     scores = json.loads((run / "scores" / "scores.json").read_text())
     accuracy = next(s for s in scores["scores"] if (s["of"], s["metric"]) == ("own", "accuracy"))
@@ -33,7 +33,7 @@ def test_a_model_that_ignores_images_is_told_in_the_first_lines(tmp_path: Path, 
     assert out.splitlines()[0].startswith(
         "warning: The model does not look at the image: over all answers it scores 0.9"
     )
-    assert call("report", run)[0] == 0
+    assert run_residency("report", run)[0] == 0
     page = (run / "report.html").read_text()
     body = page[page.index("<main>") :]
     assert body.index("The model does not look at the image") < 500
@@ -42,16 +42,16 @@ def test_a_model_that_ignores_images_is_told_in_the_first_lines(tmp_path: Path, 
     assert answer.index("The model does not look at the image") < 40
 
 
-def test_one_that_looks_is_not_accused(made_run: Path, tmp_path: Path, call: Call) -> None:
+def test_one_that_looks_is_not_accused(made_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(made_run, tmp_path / "run"))
-    assert call("evaluate", run)[0] == 0
+    assert run_residency("evaluate", run)[0] == 0
     scores = json.loads((run / "scores" / "scores.json").read_text())
     assert [one["outcome"] for one in scores["looking"]] == ["looks", "looks"]
     assert not [w for w in scores["warnings"] if w["kind"] in ("does-not-look", "not-shown-to-look")]
 
 
-def test_validation_finds_the_temperature_and_calibration_mends(planted: Path, call: Call) -> None:
-    code, out, _ = call("evaluate", planted, "--json")
+def test_validation_finds_the_temperature_and_calibration_mends(planted: Path) -> None:
+    code, out, _ = run_residency("evaluate", planted, "--json")
     found = json.loads(out)["confidence"]
     assert code == 0 and (found["answers"], found["groups"], found["validation_answers"]) == (300, 60, 300)
     assert found["temperature_chosen"] == pytest.approx(OVERSURE, rel=0.25)
@@ -83,8 +83,8 @@ def test_ece_is_not_told_of_fewer_than_200_answers_and_equal_confidences_go_toge
     assert risk == pytest.approx([0, 1 / 3, 1 / 3])
 
 
-def test_subgroups_of_the_sheet_are_scored_with_the_largest_gap(planted: Path, call: Call) -> None:
-    code, out, _ = call("evaluate", planted, "--json")
+def test_subgroups_of_the_sheet_are_scored_with_the_largest_gap(planted: Path) -> None:
+    code, out, _ = run_residency("evaluate", planted, "--json")
     found = {one["attribute"]: one for one in json.loads(out)["subgroups"]}
     assert code == 0 and set(found) == {"machine", "age"}  # the patient is no subgroup
     machine = found["machine"]
@@ -104,21 +104,21 @@ def test_subgroups_of_the_sheet_are_scored_with_the_largest_gap(planted: Path, c
     assert [one["question"] for one in warned] == ["q1"] and "where machine is old" in warned[0]["message"]
 
 
-def test_a_promised_risk_is_met_or_not_promised(planted: Path, tmp_path: Path, call: Call) -> None:
-    code, out, _ = call("abstain", planted, "--risk", "0.2", "--json")
+def test_a_promised_risk_is_met_or_not_promised(planted: Path, tmp_path: Path) -> None:
+    code, out, _ = run_residency("abstain", planted, "--risk", "0.2", "--json")
     found = json.loads(out)
     assert code == 0 and found["reason"] == "promised"
     assert found["upper_bound"] <= 0.2 and 0.2 < found["coverage"] < 1 and found["test_risk"] <= 0.2
-    code, out, _ = call("abstain", planted, "--risk", "0.2")
+    code, out, _ = run_residency("abstain", planted, "--risk", "0.2")
     assert code == 0 and "at most 20% of what is answered is wrong" in out
-    code, out, _ = call("abstain", planted, "--risk", "0.01")
+    code, out, _ = run_residency("abstain", planted, "--risk", "0.01")
     assert code == 0 and "cannot be promised with 60 patients: 1% needs 299 without an error" in out
     bare = Path(shutil.copytree(planted, tmp_path / "bare"))
     (bare / "predictions" / "val.own.jsonl").unlink()
-    code, _, err = call("abstain", bare, "--risk", "0.2")
+    code, _, err = run_residency("abstain", bare, "--risk", "0.2")
     assert code == 2 and "residency predict RUN --split val --as own" in err
-    assert call("abstain", planted, "--risk", "2")[0] == 2
-    assert call("abstain", planted, "--risk", "0.2", "--question", "q9")[0] == 2
+    assert run_residency("abstain", planted, "--risk", "2")[0] == 2
+    assert run_residency("abstain", planted, "--risk", "0.2", "--question", "q9")[0] == 2
 
 
 def test_the_bound_is_clopper_and_pearsons() -> None:

@@ -12,8 +12,8 @@ from residency.evaluate.curve import fit_power, images_for, predict_error
 from residency.files import write_lines, write_text
 from residency.recipe import dump_recipe
 from residency.types import Fold, Prediction, Questionnaire, Sample, Splits
-from tests.evaluate.conftest import Call
 from tests.evaluate.planted import NAMES, QUESTION
+from tests.run_command import run_residency
 
 SIZES = (20, 40, 80, 160, 320)
 FLOOR, SCALE, POWER = 0.08, 2.0, 0.5
@@ -51,10 +51,10 @@ def plant_runs(folder: Path, groups: int = 200) -> list[Path]:
     return runs
 
 
-def test_the_curve_is_drawn_and_a_target_has_its_images_with_uncertainty(tmp_path: Path, call: Call) -> None:
+def test_the_curve_is_drawn_and_a_target_has_its_images_with_uncertainty(tmp_path: Path) -> None:
     runs = plant_runs(tmp_path)
     asked = ("curve", *runs, "--target", "0.85", "--out", tmp_path / "out")
-    code, out, _ = call(*asked)
+    code, out, _ = run_residency(*asked)
     assert code == 0 and "A mean credit of 0.85 needs" in out
     found = json.loads((tmp_path / "out" / "curve.json").read_text())
     assert [point["images"] for point in found["points"]] == list(SIZES)
@@ -68,15 +68,15 @@ def test_the_curve_is_drawn_and_a_target_has_its_images_with_uncertainty(tmp_pat
     middle = min(range(len(widths)), key=lambda place: abs(found["ahead"][place]["images"] - 160))
     assert widths[-1] > widths[middle]  # beyond what was measured it knows less
     assert "<svg" in (tmp_path / "out" / "curve.html").read_text()
-    code, out, _ = call(*asked[:-3], "0.99", "--out", tmp_path / "out")
+    code, out, _ = run_residency(*asked[:-3], "0.99", "--out", tmp_path / "out")
     assert code == 0 and "is out of reach of this curve" in out
 
 
-def test_wrong_calls_are_refused(tmp_path: Path, call: Call) -> None:
+def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     runs = plant_runs(tmp_path, groups=8)
-    code, _, err = call("curve", runs[0], runs[1])
+    code, _, err = run_residency("curve", runs[0], runs[1])
     assert code == 2 and "three sizes" in err and "n20: 20 images" in err
-    assert call("curve", *runs, "--target", "80")[0] == 2
+    assert run_residency("curve", *runs, "--target", "80")[0] == 2
 
 
 def test_a_known_law_is_found_again() -> None:

@@ -2,11 +2,8 @@
 
 import csv
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,17 +20,18 @@ from residency.evaluate.ngrams import rouge_l
 from residency.evaluate.text import split_tokens
 from residency.files import read_lines, write_lines
 from residency.types import Prediction, Quantity, Sample
-from tests.evaluate.conftest import Call
+from tests.loopback import Talker, talking
+from tests.run_command import run_residency
 
 UNSEEN = 20261122
 """A seed that no rule was written after."""
 
 
-def test_the_rules_tell_true_reports_from_their_negated_twins(tmp_path: Path, call: Call) -> None:
+def test_the_rules_tell_true_reports_from_their_negated_twins(tmp_path: Path) -> None:
     write_pairs(tmp_path, seed=UNSEEN)
     labels: dict[str, dict[str, list[Label | None]]] = {}
     for kind in ("true", "negated"):
-        code, out, _ = call("judge", tmp_path / kind / "reports.jsonl", "--data", tmp_path / "data", "--json")
+        code, out, _ = run_residency("judge", tmp_path / kind / "reports.jsonl", "--data", tmp_path / "data", "--json")
         table = json.loads(out)["tables"][0]
         assert code == 0 and (table["images"], table["groups"], table["failed"]) == (200, 200, 0)
         for one in read_lines(tmp_path / kind / "scores" / "all.claims.jsonl", Judged):
@@ -111,8 +109,8 @@ def test_claims_are_atomic() -> None:
     assert split_claims("Liver of 12.5 cm without lesions.") == ("Liver of 12.5 cm", "no lesions")
 
 
-def test_a_run_is_judged_with_intervals_by_patient(made_run: Path, call: Call) -> None:
-    code, out, _ = call("judge", made_run)
+def test_a_run_is_judged_with_intervals_by_patient(made_run: Path) -> None:
+    code, out, _ = run_residency("judge", made_run)
     assert code == 0 and "contradiction precision" in out and "own" in out and "base" in out
     report = json.loads((made_run / "scores" / "claims.json").read_text())
     own, base = (next(t for t in report["tables"] if t["of"] == of) for of in ("own", "base"))
@@ -122,7 +120,7 @@ def test_a_run_is_judged_with_intervals_by_patient(made_run: Path, call: Call) -
     assert precision["groups"] == 20 and report["hashes"]["metric"] and report["judge"] == "rules"
 
 
-def test_silence_and_unread_texts_are_counted(tmp_path: Path, call: Call) -> None:
+def test_silence_and_unread_texts_are_counted(tmp_path: Path) -> None:
     samples = [
         Sample(id=str(n), image=f"{n}.png", prefix="<CAPTION>", suffix="No effusion.", group=str(n)) for n in range(4)
     ]
@@ -133,7 +131,7 @@ def test_silence_and_unread_texts_are_counted(tmp_path: Path, call: Call) -> Non
         for n in range(4)
     ]
     write_lines(tmp_path / "all.own.jsonl", made)
-    code, out, _ = call("judge", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--json")
+    code, out, _ = run_residency("judge", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--json")
     table = json.loads(out)["tables"][0]
     assert code == 0 and table["silent"] == 1
     values = [score["value"] for score in table["scores"]]
@@ -141,45 +139,22 @@ def test_silence_and_unread_texts_are_counted(tmp_path: Path, call: Call) -> Non
     assert [score["n"] for score in table["scores"]] == [3, 4, 3, 4]
 
 
-class Talker(BaseHTTPRequestHandler):
-    """Speaks as vLLM, Ollama and `transformers serve` do; it knows one trick, and now and then talks nonsense."""
-
-    asked: ClassVar[list[dict[str, Any]]] = []
-
-    def do_GET(self) -> None:
-        self._answer({"object": "list", "data": [{"id": "little-judge", "object": "model"}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        Talker.asked.append(body)
-        reference, _, claim = body["messages"][-1]["content"].partition("\n\nClaim: ")
-        claim = claim.partition("\n")[0]
-        if "liver" in claim:
-            self.send_error(500)
-            return
-        word = "I think it may be so." if "spleen" in claim else "Entailed." if claim in reference else "contradicted"
-        self._answer({"choices": [{"index": 0, "message": {"role": "assistant", "content": word}}]})
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def _answer(self, value: object) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+def judge(_: str, told: str) -> str | None:
+    """Know one trick, and now and then talk nonsense, or fail."""
+    reference, _, claim = told.partition("\n\nClaim: ")
+    claim = claim.partition("\n")[0]
+    if "liver" in claim:
+        return None
+    return "I think it may be so." if "spleen" in claim else "Entailed." if claim in reference else "contradicted"
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Talker) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}/v1"
-        httpd.shutdown()
+def server() -> Iterator[Talker]:
+    with talking(judge, "little-judge") as made:
+        yield made
 
 
-def test_a_server_judges_and_its_failures_are_left_out_and_counted(tmp_path: Path, server: str, call: Call) -> None:
+def test_a_server_judges_and_its_failures_are_left_out_and_counted(tmp_path: Path, server: Talker) -> None:
     reference = "The heart is normal. No effusion."
     samples = [
         Sample(id=str(n), image=f"{n}.png", prefix="<CAPTION>", suffix=reference, group=str(n)) for n in range(2)
@@ -191,21 +166,21 @@ def test_a_server_judges_and_its_failures_are_left_out_and_counted(tmp_path: Pat
         for n in range(2)
     ]
     write_lines(tmp_path / "all.own.jsonl", made)
-    asked = ("judge", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--judge", server)
-    code, out, _ = call(*asked)
+    asked = ("judge", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--judge", server.url)
+    code, out, _ = run_residency(*asked)
     assert code == 0 and "2 of 9 judgements failed" in out
     table = json.loads((tmp_path / "scores" / "all.claims.json").read_text())["tables"][0]
     assert table["failed"] == 2 and table["labels"] == {"entailed": 2, "contradicted": 1, "neutral": 0}
     assert table["scores"][0]["value"] == pytest.approx((1 + 1 / 2) / 2)
-    assert Talker.asked[-1]["model"] == "little-judge" and Talker.asked[-1]["temperature"] == 0
-    assert "no such model" in call(*asked[:-1], f"{server}#other")[2]
+    assert server.asked[-1]["model"] == "little-judge" and server.asked[-1]["temperature"] == 0
+    assert "no such model" in run_residency(*asked[:-1], f"{server.url}#other")[2]
 
 
-def test_patients_words_do_not_leave_the_house(tmp_path: Path, call: Call) -> None:
+def test_patients_words_do_not_leave_the_house(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"premise": "a", "claim": "b", "label": "neutral"}\n')
-    code, _, err = call("judge", "--validate", tmp_path / "pairs.jsonl", "--judge", "http://8.8.8.8/v1")
+    code, _, err = run_residency("judge", "--validate", tmp_path / "pairs.jsonl", "--judge", "http://8.8.8.8/v1")
     assert code == 2 and "--remote" in err
-    code, _, err = call("judge", "--validate", tmp_path / "pairs.jsonl", "--judge", "http://127.0.0.1:9/v1")
+    code, _, err = run_residency("judge", "--validate", tmp_path / "pairs.jsonl", "--judge", "http://127.0.0.1:9/v1")
     assert code == 2 and "does not answer" in err
 
 
@@ -250,7 +225,7 @@ def make_encoder(folder: Path, pairs: list[tuple[str, str, int]], labels: tuple[
     tokenizer.save_pretrained(folder)
 
 
-def test_a_local_cross_encoder_judges_and_is_validated(tmp_path: Path, call: Call) -> None:
+def test_a_local_cross_encoder_judges_and_is_validated(tmp_path: Path) -> None:
     things = ("effusion", "mass", "cyst", "fracture", "nodule", "ascites")
     pairs = [
         pair
@@ -273,7 +248,7 @@ def test_a_local_cross_encoder_judges_and_is_validated(tmp_path: Path, call: Cal
         for n, ((premise, claim, _), label) in enumerate(zip(pairs, human, strict=True)):
             writer.writerow((premise, claim, label, f"report {n // 2}"))
         writer.writerow(("no effusion. " * 60, "a mass", "neutral", "too long"))
-    code, told, _ = call("judge", "--validate", file, "--judge", f"nli:{tmp_path / 'nli'}", "--json")
+    code, told, _ = run_residency("judge", "--validate", file, "--judge", f"nli:{tmp_path / 'nli'}", "--json")
     found = json.loads(told)
     assert code == 0 and (found["pairs"], found["groups"], found["failed"]) == (25, 13, 1)
     wanted = cohen_kappa_score(human, [labels[label].lower() for _, _, label in pairs])
@@ -281,24 +256,24 @@ def test_a_local_cross_encoder_judges_and_is_validated(tmp_path: Path, call: Cal
     assert found["kappa"]["low"] < wanted < found["kappa"]["high"]
     assert [row[3] for row in found["counts"]] == [0, 0, 1]
     make_encoder(tmp_path / "other", pairs, ("A", "B", "C"), steps=0)
-    code, _, err = call("judge", "--validate", file, "--judge", f"nli:{tmp_path / 'other'}")
+    code, _, err = run_residency("judge", "--validate", file, "--judge", f"nli:{tmp_path / 'other'}")
     assert code == 2 and "no judge of claims" in err
 
 
-def test_one_label_alone_has_no_kappa(tmp_path: Path, call: Call) -> None:
+def test_one_label_alone_has_no_kappa(tmp_path: Path) -> None:
     lines = [{"premise": "No mass.", "claim": "no mass", "label": "entailed", "group": str(n)} for n in range(20)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    code, out, _ = call("judge", "--validate", tmp_path / "pairs.jsonl", "--json")
+    code, out, _ = run_residency("judge", "--validate", tmp_path / "pairs.jsonl", "--json")
     found = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert code == 0 and found["kappa"]["value"] is None and found["agreement"]["value"] == 1
     assert "not defined" in found["note"]
 
 
-def test_wrong_calls_are_refused(tmp_path: Path, call: Call) -> None:
-    assert call("judge")[0] == 2
-    assert "rules" in call("judge", tmp_path / "x.jsonl", "--judge", "gpt")[2]
-    assert call("judge", "--validate", tmp_path / "none.jsonl")[0] == 2
+def test_wrong_calls_are_refused(tmp_path: Path) -> None:
+    assert run_residency("judge")[0] == 2
+    assert "rules" in run_residency("judge", tmp_path / "x.jsonl", "--judge", "gpt")[2]
+    assert run_residency("judge", "--validate", tmp_path / "none.jsonl")[0] == 2
     bad = tmp_path / "bad.csv"
     bad.write_text("premise,claim,label\na,b,maybe\n,b,neutral\n")
-    code, _, err = call("judge", "--validate", bad)
+    code, _, err = run_residency("judge", "--validate", bad)
     assert code == 1 and "`maybe` is no label" in err and "premise is empty" in err

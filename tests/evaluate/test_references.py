@@ -17,7 +17,7 @@ from residency.evaluate.ngrams import rouge_l, tally_bleu, tally_chrf
 from residency.evaluate.text import fold_wide, split_tokens
 from residency.files import read_lines, write_lines
 from residency.types import Prediction, Sample
-from tests.evaluate.conftest import Call
+from tests.run_command import run_residency
 
 SENTENCE = "the fetal head lies to left right with a clear midline echo and no effusion of 3.5 mm in both lungs"
 WORDS = SENTENCE.split()
@@ -64,9 +64,9 @@ def test_empty_answers_cost_and_empty_truths_are_not_scored() -> None:
     assert np.isnan(tally_bleu([((), ("a",))]).value(np.array([[1.0, *[0] * 9]]))[0])
 
 
-def test_evaluate_agrees_with_scikit_learn_on_a_whole_run(made_run: Path, tmp_path: Path, call: Call) -> None:
+def test_evaluate_agrees_with_scikit_learn_on_a_whole_run(made_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(made_run, tmp_path / "run"))
-    code, out, _ = call("evaluate", run, "--json")
+    code, out, _ = run_residency("evaluate", run, "--json")
     assert code == 0
     scores = {
         (s["question"], s["of"], s["metric"]): s["value"] for s in json.loads(out)["scores"] if s["subset"] == "all"
@@ -103,7 +103,7 @@ def test_evaluate_agrees_with_scikit_learn_on_a_whole_run(made_run: Path, tmp_pa
     assert scores["q6", "own", "mean absolute error"] == pytest.approx(mean_absolute_error(*places))
 
 
-def test_reports_in_english_and_chinese_are_scored_by_the_command(tmp_path: Path, call: Call) -> None:
+def test_reports_in_english_and_chinese_are_scored_by_the_command(tmp_path: Path) -> None:
     """Corpus scores, nothing averaged by batch: the whole file's counts, in whatever order it lies."""
     pairs = make_texts(3, 40, False) + make_texts(4, 40, True)
     samples = [
@@ -118,7 +118,7 @@ def test_reports_in_english_and_chinese_are_scored_by_the_command(tmp_path: Path
     found = []
     for order in (made, made[::-1]):
         write_lines(tmp_path / "all.own.jsonl", order)
-        code, out, _ = call("evaluate", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--json")
+        code, out, _ = run_residency("evaluate", tmp_path / "all.own.jsonl", "--data", tmp_path / "data", "--json")
         assert code == 0
         found.append(
             {s["metric"]: (s["value"], s["low"], s["high"]) for s in json.loads(out)["scores"] if s["of"] == "own"}

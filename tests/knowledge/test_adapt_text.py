@@ -25,7 +25,8 @@ from residency.types import Sample, Splits
 from tests.contract.tiny import build_tiny_nano
 from tests.discs import cut_groups, disc_samples
 from tests.documents import ROOT
-from tests.knowledge.talker import TalkerServer, talking
+from tests.knowledge.talker import speak
+from tests.loopback import Talker, talking
 from tests.run_command import run_residency
 
 TEXTS = (
@@ -58,7 +59,7 @@ def write_captions(folder: Path, texts: tuple[str, ...] = TEXTS) -> tuple[Sample
 def test_what_a_language_model_gets_wrong_is_counted_and_believed_by_nobody(tmp_path: Path) -> None:
     samples = write_captions(tmp_path)
     build_tiny_nano(tmp_path / "model")
-    with talking() as server:
+    with talking(speak) as server:
         done = run_residency("probe", tmp_path / "model", "--data", tmp_path / "data", "--out", tmp_path / "probe",
                              "--with", f"{server.url}#talker", "--max-new-tokens", 6, "--temperature", 1)  # fmt: skip
         assert done.code == 0, done.err
@@ -90,7 +91,7 @@ def check_trials(probe: Path, samples: tuple[Sample, ...]) -> None:
         )
 
 
-def check_adapted(folder: Path, samples: tuple[Sample, ...], server: TalkerServer) -> None:
+def check_adapted(folder: Path, samples: tuple[Sample, ...], server: Talker) -> None:
     adapted = load_dataset(folder / "known")
     told = {sample.id: sample.suffix for sample in adapted.samples}
     assert told[samples[0].id] == "The left side is bright."

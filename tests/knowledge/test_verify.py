@@ -11,7 +11,7 @@ from residency.files import read_lines, sha256_file
 from residency.knowledge.verify import Verified
 from residency.types import Prediction
 from tests.contract.tiny import build_tiny_nano
-from tests.knowledge.talker import talking
+from tests.loopback import talking
 from tests.made_run import make_run
 from tests.run_command import run_residency
 
@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("made"), groups=24, modes={"own": 0.8})
 
 
-def see(content: list[dict[str, Any]]) -> str | None:
+def see(_: str, content: list[dict[str, Any]]) -> str | None:
     """Confirm all but what is said of age; know nothing of quality, fail at normality; answer any question alike."""
     words, picture = content[0]["text"], content[1]["image_url"]["url"]
     assert picture.startswith("data:image/png;base64,iVBOR")
@@ -35,8 +35,7 @@ def see(content: list[dict[str, Any]]) -> str | None:
 def test_claims_are_checked_disputes_ranked_and_answers_proposed_beside(run: Path, tmp_path: Path) -> None:
     own = run / "predictions" / "test.own.jsonl"
     before = sha256_file(own)
-    with talking() as server:
-        server.seen = see
+    with talking(see) as server:
         asked = ("verify", run, "--with", f"{server.url}#talker", "--propose")
         done = run_residency(*asked)
         assert done.code == 0, done.err

@@ -18,6 +18,7 @@ from residency.models.family import PARTS
 from residency.questionnaire import dump_questionnaire
 from tests.contract.tiny import build_tiny_nano, draw_discs
 from tests.contract.tiny_causal import build_tiny_llava
+from tests.curves import read_curve
 from tests.data.make import write_book
 from tests.discs import QUESTIONNAIRE
 
@@ -137,10 +138,7 @@ def test_the_preflight_holds_and_what_trains_is_told_by_part(bench: Bench, name:
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_cut_off_goes_on_as_if_it_had_not_been(bench: Bench, name: str) -> None:
     kept = bench.folder / "kept" / name
-    told = [
-        [json.loads(line) for line in (at / "metrics.jsonl").read_text().splitlines()] for at in (kept, bench.run(name))
-    ]
-    losses = [{line["step"]: line["loss"] for line in lines if "loss" in line} for lines in told]
+    losses = [read_curve(at, "loss") for at in (kept, bench.run(name))]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert len(losses[0]) == 5
     assert "goes on from checkpoint-4" in bench.said(name)

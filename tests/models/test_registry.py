@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from residency.cli import main
 from residency.errors import UserError
 from residency.models.chat import Chat
 from residency.models.names import KNOWN, SHORT_NAMES, KnownModel, find_twin
 from residency.models.registry import FAMILIES, open_model
 from tests.contract.tiny_chat import CHAT_BUILDERS
 from tests.models.shapes import published_config
+from tests.run_command import run_residency
 
 SHAPED = sorted({model.parameters: model.name for model in reversed(KNOWN.values())}.values())
 """One short name for each shape."""
@@ -125,18 +125,13 @@ def test_offline_says_how_to_obtain_the_files(monkeypatch: pytest.MonkeyPatch, t
             assert word in str(told.value)
 
 
-def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["residency", "models", "--json"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    listed = json.loads(capsys.readouterr().out)
+def test_the_command_lists_every_model() -> None:
+    done = run_residency("models", "--json")
+    assert done.code == 0, done.err
+    listed = json.loads(done.out)
     assert [model["name"] for model in listed] == list(KNOWN)
     assert next(model for model in listed if model["name"] == "medgemma-4b")["terms"] is True
     assert all(model["tune_4_gib"] <= model["tune_16_gib"] <= model["tune_32_gib"] for model in listed)
-    monkeypatch.setattr("sys.argv", ["residency", "models"])
-    with pytest.raises(SystemExit):
-        main()
-    told = capsys.readouterr().out
+    told = run_residency("models").out
     assert all(name in told for name in KNOWN)
     assert "Activations come on top" in told

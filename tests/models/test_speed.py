@@ -17,6 +17,7 @@ from residency.models.registry import open_model
 from residency.types import Sample
 from tests.contract.tiny import build_tiny_florence2
 from tests.contract.tiny_causal import build_tiny_llava
+from tests.curves import read_metrics
 from tests.discs import build_bench
 from tests.run_command import call_residency
 
@@ -42,8 +43,7 @@ def train(folder: Path, name: str, **named: Any) -> Path:
 
 
 def losses_of(run: Path) -> list[float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line[key] for line in lines for key in ("loss", "eval_loss") if key in line]
+    return [line[key] for line in read_metrics(run) for key in ("loss", "eval_loss") if key in line]
 
 
 def answers_of(run: Path) -> list[tuple[str, str]]:

@@ -205,6 +205,9 @@ def test_drafts_of_the_wrong_dataset_or_lost_sources_are_refused(
     predictions, data = from_files
     wrong = run_residency("draft", run / "predictions" / "test.own.jsonl", "--data", data, "--out", tmp_path / "out")
     assert wrong.code == 2 and "answers other samples" in wrong.err
+    plain = ("--data", run.parents[1] / "dataset", "--sources", tmp_path / "images", "--out", tmp_path / "out")
+    none = run_residency("draft", run / "predictions" / "test.own.jsonl", *plain)
+    assert none.code == 2 and "was made from no DICOM files" in none.err
     (tmp_path / "images" / "IM0001").unlink()
     lost = ("--sources", tmp_path / "images", "--out", tmp_path / "out")
     done = run_residency("draft", predictions, "--data", data, *lost)

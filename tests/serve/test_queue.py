@@ -85,10 +85,12 @@ def test_a_folder_becomes_a_sheet_to_fill_in(pictures: list[Path], tmp_path: Pat
 
 def test_what_cannot_be_ranked_is_told(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "q.xlsx").write_bytes(b"a round that somebody fills in")
     for arguments, said in (
         ((tmp_path / "empty", "--model", "nano"), "no image that waits"),
         ((tmp_path / "nowhere", "--model", "nano"), "neither a dataset nor a folder"),
         ((dataset, "--model", "nano", "--out", tmp_path / "q.txt"), "no list that is written"),
+        ((dataset, "--model", "nano", "--out", tmp_path / "q.xlsx"), "is there already, perhaps filled in"),
         ((dataset, "--model", "nano", "--balance", "q1"), "no closed question q1"),
     ):
         done = run_residency("queue", *arguments)

@@ -68,6 +68,9 @@ def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:
         (["--model", "nano", "--host", "203.0.113.9"], "nobody can listen"),
         (["--model", "nano", "--tokens", tmp_path / "tokens.yaml"], "is no tokens file"),
         (["--model", "nano", "--questionnaire", "fetal9"], "no questionnaire fetal9"),
+        (["--model", "nano", "--certificate", tmp_path / "ward.pem"], "no such certificate or key"),
+        (["--model", "nano", "--key", tmp_path / "ward.key"], "a key and no certificate"),
+        (["--model", "nano", "--store", tmp_path / "tokens.yaml"], "is a file"),
     ):
         done = run_residency("serve", "--port", 0, "--store", tmp_path / "s", *options)
         assert done.code == 2 and said in done.err, done.err

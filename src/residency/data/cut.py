@@ -40,7 +40,8 @@ def cut_dataset(folder: Path, out: Path, side: int, *, overlap: float = 0.25, em
     boxed = {sample.asks for sample in asked if sample.boxes}
     marked = [sample for sample in asked if sample.asks in boxed and not sample.outlines]
     if not marked:
-        raise UserError(f"{folder} has no answers in boxes", found=f"{len(asked)} annotated samples")
+        do = "name a dataset of marked pictures: residency ingest reads boxes (docs/sources.md)"
+        raise UserError(f"{folder} has no answers in boxes", found=f"{len(asked)} annotated samples", do=do)
     rng = np.random.default_rng(seed)
     with new_folder(out, replace_old=False) as begun:
         (begun / "images").mkdir()

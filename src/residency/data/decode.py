@@ -43,7 +43,8 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
         (folder / "images").mkdir()
         found = write_pictures(listed.files, folder / "images", settings)
         if not found.images:
-            raise CheckFailed("dicom", found.refused, do="bring files that hold pictures")
+            do = "remove them where the folder's pictures are plain ones; else bring files that hold pictures"
+            raise CheckFailed("dicom", found.refused, do=do)
         _note_others(listed.others, found, settings)
         if unnamed := len({one.sha256 for one in found.images.values() if one.patient is None}):
             message = f"{unnamed} file(s) name no patient: their study is their group"

@@ -46,7 +46,8 @@ def list_folder(root: Path) -> Listed:
         UserError: the folder, or one in it, cannot be listed.
     """
     if not root.is_dir():
-        raise UserError(f"no folder of DICOM files {root}", found="a file" if root.exists() else "nothing")
+        found = "a file" if root.exists() else "nothing"
+        raise UserError(f"no folder of DICOM files {root}", found=found, do="name the folder that holds the files")
 
     files: dict[str, Path] = {}
     others = []

@@ -43,7 +43,7 @@ def write_drafts(
     names, so that the hospital's archive finds them. `issued` is when (None: now).
 
     Raises:
-        UserError: no predictions of this dataset's samples, `out` is in use, or `sources` lacks a file.
+        UserError: no predictions of this dataset's samples; `out` is in use; `sources` lacks a file or has none.
         MissingExtra: highdicom is not installed.
     """
     dataset = load_dataset(data)
@@ -57,6 +57,9 @@ def write_drafts(
         raise UserError(f"{out} exists already", do="choose another --out")
     images = _read_sources(dataset)
     persons: dict[str, Person] = {}
+    if sources and not images:
+        found, do = f"no {RECORDS} in it", "leave --sources out: a dataset of plain pictures names no patient"
+        raise UserError(f"{data} was made from no DICOM files", found=found, do=do)
     if sources:
         images, persons = _identify(images, sources)
     cases = gather_cases(made, dataset.samples, dataset.questionnaire, images)

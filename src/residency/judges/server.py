@@ -129,7 +129,8 @@ def open_server(address: str, *, remote: bool = False) -> Server:
         offered = []
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = getattr(error, "reason", None) or error
-        raise UserError(f"{url} does not answer as an OpenAI-compatible server", found=found) from None
+        do = "start it, and see that the address is right: http://HOST:PORT/v1#MODEL"
+        raise UserError(f"{url} does not answer as an OpenAI-compatible server", found=found, do=do) from None
     if offered and model and model not in offered:
         raise UserError(f"{url} has no such model", found=model, allowed=offered)
     if not offered and not model:

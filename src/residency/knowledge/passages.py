@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.errors import CheckFailed, UserError
-from residency.files import read_text
+from residency.files import is_there, read_text
 from residency.types import Problem, Record, Source
 
 WORDS = 160
@@ -59,6 +59,8 @@ def list_documents(files: list[Path]) -> list[Path]:
     Raises:
         UserError: one is not there, or is of a kind that is not read.
     """
+    if lost := [str(file) for file in files if not is_there(file)]:
+        raise UserError("documents that are not there", found=lost, do="name files, or folders of them, that are")
     named = [
         path for file in files for path in (sorted(file.rglob("*")) if file.is_dir() else [file]) if not path.is_dir()
     ]

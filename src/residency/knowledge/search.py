@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from residency.data.images import read_image
 from residency.errors import UserError
 from residency.knowledge.index import BM25, Index
 from residency.knowledge.retrieve import POOL
 from residency.knowledge.store import Kind, fuse_ranks
 from residency.models.embed import open_image_encoder
 from residency.models.sentences import open_text_encoder
-from residency.types import Record, Sample
+from residency.types import Problem, Record, Sample
 
 
 class Hit(Record):
@@ -55,6 +56,8 @@ def search_index(index: Index, image: Path | None = None, words: str = "", k: in
 def _see(index: Index, image: Path) -> NDArray[np.float32]:
     if not image.is_file():
         raise UserError(f"no picture {image}", do="name an image file")
+    if isinstance(seen := read_image(image.name, image), Problem):
+        raise UserError(f"{image} is no picture that can be read", found=seen.message, do="name an image file")
     encoder = open_image_encoder(index.card.encoder)
     if encoder.sha256 != index.card.encoder_sha256:
         found, do = f"{encoder.name} has changed since", f"make it anew: {index.card.command(index.folder)}"

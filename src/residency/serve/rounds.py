@@ -71,15 +71,18 @@ def plan_round(
         most: how many images the round takes; None ranks all.
 
     Raises:
-        UserError: nothing to annotate, no such model or question, or a file ending that is neither.
+        UserError: nothing to annotate, no such model or question, a file ending that is neither, a sheet that is there.
     """
     if out.suffix.lower() not in (".csv", ".xlsx"):
         raise UserError(f"{out} is no list that is written", found=out.suffix or "no ending", allowed=".csv, .xlsx")
+    if out.suffix.lower() == ".xlsx" and is_there(out):
+        raise UserError(f"{out} is there already, perhaps filled in", do="choose another --out, or remove it")
     dataset = load_dataset(source) if is_there(source / "samples.jsonl") else None
     interpreter = open_interpreter(model, data or (dataset.folder if dataset and dataset.questionnaire else None))
     waiting = _list_dataset(dataset) if dataset else _list_folder(source, interpreter)
     if not waiting.images:
-        raise UserError(f"{source} has no image that waits for answers", found=f"{len(waiting.unreadable)} unreadable")
+        found, do = f"{len(waiting.unreadable)} unreadable", "name a folder of images that nobody has annotated"
+        raise UserError(f"{source} has no image that waits for answers", found=found, do=do)
     balanced = _choose_balance(interpreter.questionnaire, balance)
     names = list(waiting.images)
     told = _answer_images(interpreter, [waiting.images[name] for name in names])

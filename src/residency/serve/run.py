@@ -68,6 +68,7 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
     from residency.serve.people import People, read_people
 
     people = read_people(wanted.tokens) if wanted.tokens else People({})
+    check_certificate(wanted.certificate, wanted.key)
     listening = listen_at(wanted.host, wanted.port)
     torch.set_num_threads(wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     interpreter = open_interpreter(wanted.model, wanted.data, wanted.questionnaire)
@@ -123,6 +124,20 @@ def _run(app: "FastAPI", wanted: Wanted, logs: "Logs", listening: socket.socket)
         timeout_keep_alive=20, ssl_certfile=wanted.certificate, ssl_keyfile=wanted.key, lifespan="on",
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def check_certificate(certificate: Path | None, key: Path | None) -> None:
+    """See that they are there, before a model is loaded for nothing.
+
+    Raises:
+        UserError: one is not there, or there is a key alone.
+    """
+    if certificate is None:
+        if key:
+            raise UserError("there is a key and no certificate", found=key, do="--certificate FILE.pem beside --key")
+        return
+    if lost := [str(file) for file in (certificate, key) if file and not file.is_file()]:
+        raise UserError("no such certificate or key", found=lost, do="--certificate FILE.pem --key FILE.key")
 
 
 def _default_store(model: str) -> Path:

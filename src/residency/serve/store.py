@@ -195,6 +195,8 @@ def kept_questionnaire(folder: Path) -> Questionnaire:
 
 
 def _prepare_folder(folder: Path, questionnaire: Questionnaire) -> None:
+    if folder.is_file():
+        raise UserError(f"{folder} is a file", do="name a folder with --store; it is made if it is not there")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / IMAGES).mkdir(exist_ok=True, mode=0o700)
     if not is_there(folder / SALT):

@@ -7,7 +7,7 @@ from residency.evaluate.bootstrap import FEW_GROUPS
 from residency.evaluate.gather import Answered, true_answer
 from residency.evaluate.read import OTHERS, OUTSIDE, Evidence
 from residency.evaluate.records import Looking, Subgroups, Verdict, Warned
-from residency.types import SPLITS, Score
+from residency.types import SPLITS
 
 IMBALANCED = 0.9
 UNPARSED = 0.05
@@ -33,7 +33,6 @@ HIDDEN = {"blind": "sees no image", "shuffled": "sees another patient's image"}
 def find_doubts(
     evidence: Evidence,
     answers: Sequence[Answered],
-    scores: Sequence[Score],
     verdicts: Sequence[Verdict],
     looking: Sequence[Looking] = (),
     by_question: Sequence[Subgroups] = (),

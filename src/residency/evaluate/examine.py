@@ -97,7 +97,7 @@ def examine(evidence: Evidence, answers: Sequence[Answered], draws: int, seed: i
         questions=tuple(_show(answered) for answered in answers),
         tallied=tallied,
         verdicts=tuple(verdicts),
-        warnings=tuple(find_doubts(evidence, answers, scores, verdicts, looking, by_question)),
+        warnings=tuple(find_doubts(evidence, answers, verdicts, looking, by_question)),
         counts=tuple(count_splits(evidence)),
         annotated_categories=tuple(sorted(annotated)),
         scores=tuple(scores),

@@ -113,11 +113,11 @@ def draw_image(
     # Shallow views are scanned at a higher frequency, and so more finely.
     fineness = float(np.clip(fan.depth_mm / 110, 0.4, 1.2))
     settings = replace(settings, axial_mm=settings.axial_mm * fineness, lateral_mm=settings.lateral_mm * fineness)
-    canvas = _paint(plan, category, subject, fan, pose, settings, rng)
+    canvas = _paint(plan, subject, fan, pose, settings, rng)
     if spoiled.off_plane:
         canvas.blend_planes(spoiled.off_plane)
     if spoiled.shadowing:
-        _cast_shadow(canvas, pose, plan, spoiled.shadowing, rng)
+        _cast_shadow(canvas, pose, spoiled.shadowing, rng)
     samples, shadow_db = form_image(canvas, settings, spoiled, rng)
     image = polish(fan.convert(samples), settings, spoiled, rng)
     visible = [
@@ -178,9 +178,7 @@ def _frame(plan: Plan, look: Look, size: int, rng: Generator) -> tuple[Fan, Pose
     return fan, Pose(x - float(dx), y - float(dy), plan.turn, plan.mirrored)
 
 
-def _paint(
-    plan: Plan, category: str, subject: Subject, fan: Fan, pose: Pose, settings: Settings, rng: Generator
-) -> Canvas:
+def _paint(plan: Plan, subject: Subject, fan: Fan, pose: Pose, settings: Settings, rng: Generator) -> Canvas:
     canvas = Canvas(fan, settings.loss_db, rng)
     x, y = (float(value) for value in pose.to_probe(np.array([plan.middle]))[0])
     half_x = float(np.hypot(plan.half_u * np.cos(plan.turn), plan.half_v * np.sin(plan.turn)))
@@ -198,7 +196,7 @@ def _paint(
     return canvas
 
 
-def _cast_shadow(canvas: Canvas, pose: Pose, plan: Plan, strength: float, rng: Generator) -> None:
+def _cast_shadow(canvas: Canvas, pose: Pose, strength: float, rng: Generator) -> None:
     """Darken a band of beams over the body part, as gas, a scar or poor contact does."""
     middle = np.arctan2(pose.x, pose.y + canvas.fan.radius_mm) + rng.normal(0, 0.3) * canvas.fan.half_angle
     width = rng.uniform(0.1, 0.22) * canvas.fan.half_angle * (0.6 + strength)

@@ -41,6 +41,8 @@ def test_pt_mix_and_tuned_stand_in_one_table_and_are_rated_blindly(tmp_path: Pat
         ),
         *(f"model={tmp_path / 'pt'}", f"variants={named}", *SMALL, "--rate", 2),
     )
+    misspelt = run_residency(*asked, "variants={mix: mixx}")
+    assert misspelt.code == 2 and "no model" in misspelt.err and not (tmp_path / "runs").exists()
     done = run_residency(*asked)
     assert done.code == 0, done.err
     for words in ("paligemma-cells (tuned)", "pt (as it is)", "mix (as it is)", "descriptiveness precision", "not yet"):

@@ -19,6 +19,9 @@ NO_PREFIX_TUNING = (
     "tune.soft_prompt, tune.lora (with rslora, dora), tune.train, and tune.quantize"
 )
 
+OF_UNION = r"literal\[.*\]|constrained-\w+|int|float|bool|str"
+"""What pydantic adds to a key whose value may be of several kinds: the kind that was tried."""
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key=value` overrides (dotted keys, YAML values).
@@ -87,7 +90,7 @@ def _validated(values: dict[str, Any], path: Path) -> Recipe:
     except ValidationError as error:
         lines = []
         for issue in error.errors():
-            key = ".".join(str(part) for part in issue["loc"])
+            key = ".".join(str(part) for part in issue["loc"] if not re.fullmatch(OF_UNION, str(part)))
             if key.startswith("tune.prefix"):
                 lines.append(f"`{key}`: {NO_PREFIX_TUNING}")
             elif issue["type"] == "extra_forbidden":

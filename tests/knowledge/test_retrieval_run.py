@@ -154,6 +154,8 @@ def test_what_cannot_be_is_told(bench: Path, tmp_path: Path) -> None:
     missing = run_residency("predict", bench / "runs/told", f"retrieval.index={tmp_path}", "--as", "own")
     assert missing.code == 2
     assert "residency index DATASET --model MODEL" in missing.err
+    less = run_residency("predict", bench / "runs/told", "retrieval.k=-1", "--as", "own")
+    assert less.code == 2 and "`retrieval.k`: Input should be greater" in less.err
     assert "keeps its recipe" in run_residency("predict", bench / "runs/told", "train.epochs=2").err
     wrong = run_residency("train", bench / "recipe.yaml", "retrieval.template=Similar {cases}")
     assert "{prefix} once" in wrong.err
@@ -161,3 +163,9 @@ def test_what_cannot_be_is_told(bench: Path, tmp_path: Path) -> None:
     assert "does not go with" in together.err
     there = run_residency("index", bench / "data", "--model", bench / "model", "--out", bench / "images")
     assert "is there, and is no index" in there.err
+    (tmp_path / "text.png").write_text("no picture")
+    blind = run_residency("search", bench / "data/index", "--image", tmp_path / "text.png")
+    assert blind.code == 2 and "is no picture that can be read" in blind.err
+    lost = ("--text", tmp_path / "nowhere.md", "--out", tmp_path / "index")
+    unread = run_residency("index", bench / "data", "--model", bench / "model", *lost)
+    assert unread.code == 2 and "documents that are not there" in unread.err and not (tmp_path / "index").exists()

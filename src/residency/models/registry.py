@@ -90,7 +90,7 @@ def open_model(
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        family = _find_family(name, source)
+        family = find_family(name)
         held = ModelSpec(source, prompt, image_size, system=system, shots_as_text=shots_as_text, speed=speed)
         if tune:
             held = replace(held, weights=tune.weights, quantized=tune.quantize_parts if tune.quantize else ())
@@ -160,8 +160,13 @@ def open_run(run: Path) -> tuple[Recipe, Opened]:
     return recipe, opened
 
 
-def _find_family(name: str, source: str) -> Family:
-    """Return the family of a checkpoint, as its `config.json` says."""
+def find_family(name: str) -> Family:
+    """Return the family of a checkpoint, as its `config.json` says; no weights are read.
+
+    Raises:
+        UserError: no such model, or an architecture that no family covers.
+    """
+    source = SHORT_NAMES.get(name, name)
     config = _read_config(name, source)
     model_type = str(config["model_type"])
     architecture = str((config["architectures"] or [FAMILY_OF_TYPE.get(model_type, "no class named")])[0])
@@ -174,7 +179,10 @@ def _find_family(name: str, source: str) -> Family:
             allowed=[f"{family.name} ({name})" for name, family in FAMILIES.items()]
             + ["chat (transformers' image-text-to-text models with a chat template: Qwen-VL, SmolVLM, Gemma 3 ...)"],
         )
-    return read_chat(source)
+    try:
+        return read_chat(source)
+    except DAMAGED as error:
+        raise UserError(f"the model {name} cannot be loaded", found=_first_line(error), do="fetch it again") from error
 
 
 def _read_config(name: str, source: str) -> dict[str, Any]:
@@ -188,7 +196,7 @@ def _read_config(name: str, source: str) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             reason = reason if folder.is_dir() else _first_line(error)
     if path is None:
-        raise UserError(f"no model {name}", found=reason, allowed=_nearest(name), do=_tell_how(name, source))
+        raise UserError(f"no model {name}", found=reason, allowed=_nearest(name), do=_tell_how(source))
     try:
         config = json.loads(Path(str(path)).read_text(encoding="utf-8"))
         return {"model_type": config["model_type"], "architectures": list(config.get("architectures") or ())}
@@ -202,7 +210,7 @@ def _nearest(name: str) -> list[str]:
     return [*near, "a folder with config.json", "a hub name (owner/model)"]
 
 
-def _tell_how(name: str, source: str) -> str:
+def _tell_how(source: str) -> str:
     """Say how to obtain a model's files."""
     if "/" not in source or Path(source).is_absolute():
         return "name a folder that holds the files; `residency models` lists the short names"

@@ -16,6 +16,7 @@ from residency.evaluate.read import Evidence, read_run
 from residency.exam import examine_fold, predict_untuned
 from residency.files import read_lines, write_json, write_text
 from residency.folder import run_folders
+from residency.models.registry import find_family
 from residency.tables import tell_markdown
 from residency.types import AnswerType, Prediction, Record, Score
 from residency.variants.ratings import Rated, Sheet, read_ratings, write_sheet
@@ -65,6 +66,8 @@ def compare_variants(
         do = "variants: {mix: google/paligemma-3b-mix-224}"
         raise UserError(f"{recipe.name} names no variant", found=list(recipe.variants) or "no `variants`", do=do)
     ((fold, run),) = _one_fold(recipe)
+    for model in recipe.variants.values():
+        find_family(model)  # a misspelt name is told before the training, not after
     say(f"{recipe.name}: {recipe.model}, tuned")
     if examine_fold(recipe, run, fold, say=say).predicted is None:
         return None

@@ -16,6 +16,7 @@ import pytest
 from residency import NOT_FOR_DIAGNOSIS
 from tests.contract.tiny import build_tiny_nano
 from tests.documents import ROOT, command_blocks
+from tests.serve.server import running
 
 MODES = ("own", "base", "blind", "shuffled", "mute", "probe", "knn")
 QUESTIONS = ["q1", "q3", "q5", "q6"]
@@ -37,10 +38,16 @@ class Flow:
             env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"},
             capture_output=True,
             text=True,
+            timeout=900,
         )
         assert done.returncode == code, f"{name}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         self.told[name] = done
+
+    def serve(self, *arguments: str) -> None:
+        """Start the server, have it read one picture, and stop it."""
+        with running(self.folder, [*arguments], self.folder) as server:
+            server.interpret(next((self.folder / "studies" / "images").rglob("*.png")))
 
     def lines(self, path: str) -> list[dict[str, object]]:
         return [json.loads(line) for line in (self.folder / path).read_text(encoding="utf-8").splitlines()]
@@ -78,6 +85,9 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Flow:
     for number, block in enumerate(blocks):
         for command in block:
             name = f"{number} {command[1]}"
+            if command[1] == "serve":
+                flow.serve(*command[1:])
+                continue
             flow.run(name, *command[1:], *SMALLER.get(name, []))
             if name == "0 phantom":  # from here on these are a user's sources, with a questionnaire of their own
                 shutil.copy(ROOT / "src" / "residency" / "questionnaires" / "fetal8.yaml", flow.folder / "studies")

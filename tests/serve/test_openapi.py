@@ -55,3 +55,9 @@ def test_the_description_has_examples_and_all_of_it_is_tried(server: Server) -> 
     }
     assert told["components"]["schemas"]["ReviewSent"]["examples"]
     assert told["components"]["schemas"]["Interpretation"]["examples"]
+
+
+def test_a_time_is_no_bare_number(server: Server) -> None:
+    for wrong in ("5.0e-47", "0", "yesterday"):
+        assert server.client.get("/v1/cases", params={"before": wrong}).status_code == 422
+    assert server.client.get("/v1/cases", params={"before": "2026-11-22T08:42:22Z"}).status_code == 200

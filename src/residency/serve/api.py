@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.evaluate.abstain import Abstention
@@ -98,6 +98,8 @@ class Reviews(Record):
     reviews: Annotated[tuple[Reviewed, ...], Field(description="One for each answer, and one for the whole.")]
 
 
+Moment = Annotated[datetime, BeforeValidator(datetime.fromisoformat)]
+"""A time as text: pydantic alone would take a bare number for seconds since 1970."""
 router = APIRouter()
 
 
@@ -166,7 +168,7 @@ def list_cases(
     service: Has,
     person: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: Annotated[datetime | None, Query(description="Only those made before this time (UTC).")] = None,
+    before: Annotated[Moment | None, Query(description="Only those made before this time (UTC).")] = None,
 ) -> Cases:
     """List cases, the newest first."""
     return Cases(cases=tuple(service.store.list_cases(limit, before)))

@@ -15,7 +15,7 @@ from residency.explain.deletion import Deletion, delete_marked
 from residency.explain.heat import Heat, map_answers
 from residency.explain.picture import Picture
 from residency.files import read_lines, write_json, write_lines, written_whole
-from residency.models.registry import Opened, open_run
+from residency.models.registry import Opened, open_run, read_run
 from residency.paper import set_exam
 from residency.progress import track
 from residency.types import Prediction, Record, Sample, SplitName
@@ -82,9 +82,10 @@ def explain_split(
     Raises:
         UserError: no such run, dataset or question.
     """
-    recipe, opened = open_run(run)
+    recipe = read_run(run)
     _require_plain(recipe)
     answered = predict_run(run, data=data, split=split, modes=("own",), floors=False)
+    _, opened = open_run(run)  # after predict_run has let go of its own: never two models in memory
     exam = set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
     said = {line.id: line.prediction for line in read_lines(Path(answered.files[0]), Prediction)}
     samples = _choose(exam.asked, said, questions, images)

@@ -24,7 +24,7 @@ from residency.models.llava import Llava, LlavaNext
 from residency.models.names import SHORT_NAMES
 from residency.models.nano.family import ExportedConfig, Nano
 from residency.models.registry import Opened, open_base, open_run
-from residency.types import Record
+from residency.types import Prediction, Record
 
 DTYPES: dict[str, Weights] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 SHARD = "4GB"
@@ -87,15 +87,9 @@ def export_run(
         usage = tell_usage(merged, example, str(folder))
         facts = _gather_facts(run, recipe, merged, kept, compared, floor)
         del opened, merged
-        agreements = []
-        held = [recipe.tune.model_copy(update={"quantize": None, "weights": kept})]
-        held += [recipe.tune] if recipe.tune.quantize else []
-        for tune in held:
-            say(f"reading it again at {tune.quantize or kept}, and asking the same")
-            answers = compared.answer(_reopen(made, recipe, tune))
-            agreements.append(compare_answers(own, answers, _tell_held(tune, again=bool(tune.quantize))))
+        agreements = _ask_again(made, recipe, kept, compared, own, say)
         require_agreement(agreements, floor, str(run))
-        facts = facts.model_copy(update={"agreements": tuple(agreements)})
+        facts = facts.model_copy(update={"agreements": agreements})
         write_json(made / "residency.json", facts.model_dump(mode="json"))
         write_text(made / "README.md", render_card(recipe, facts, usage))
         files = sorted(made.iterdir())
@@ -111,6 +105,25 @@ def export_run(
         agreements=facts.agreements,
         files=tuple(path.name for path in files),
     )
+
+
+def _ask_again(
+    made: Path,
+    recipe: Recipe,
+    kept: Weights,
+    compared: Comparison,
+    own: dict[str, Prediction],
+    say: Callable[[str], None],
+) -> tuple[Agreement, ...]:
+    """Read what was written again, plain and at 4 bits where the run was tuned so, and hold its answers against the
+    run's own."""
+    plain = recipe.tune.model_copy(update={"quantize": None, "weights": kept})
+    agreements = []
+    for tune in [plain, recipe.tune] if recipe.tune.quantize else [plain]:
+        say(f"reading it again at {tune.quantize or kept}, and asking the same")
+        answers = compared.answer(_reopen(made, recipe, tune))
+        agreements.append(compare_answers(own, answers, _tell_held(tune, again=bool(tune.quantize))))
+    return tuple(agreements)
 
 
 def merge_adapter(opened: Opened, dtype: Weights) -> Opened:

@@ -1,22 +1,24 @@
 """Train on what a model can know, on everything, and on as much cut at random; judge the reports; write one table.
 
-python benchmarks/knowada.py OUT [--bench phantom|lung] [--patients 120] [--thresholds 0.2 0.5 0.8 1.0] [--seed 0]
+python benchmarks/knowada.py OUT [--bench phantom|lung] [--model nano|dino-smol] [--patients 120] [--thresholds 0.2 0.5]
 
 Every step is a command of Residency, so a stopped benchmark goes on where it was. `phantom`: simulated studies of a
 hospital that nano never saw, eight questions. `lung`: ../shared/data/lung_ultrasound, a sheet made of its manifest
-(docs/knowledge.md), with a nano that was first aligned on its training reports.
+(docs/knowledge.md), with a nano that was first aligned on its training reports. `dino-smol` (benchmarks/dino_smol.py)
+has a projector of noise: it and LoRA are aligned on the training answers, and the export of that is probed and tuned.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+import dino_smol
 from residency.data.dataset import load_dataset, write_dataset
 from residency.evaluate.bootstrap import draw_sums, interval, sum_groups
 from residency.evaluate.claims.claim import Judged
@@ -29,12 +31,36 @@ from residency.types import Prediction
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data" / "lung_ultrasound"
 METRICS = ("descriptiveness precision", "descriptiveness recall", "contradiction precision", "contradiction recall")
-TUNE = {"lora": None, "train": ["projector", "language"]}
-TRAIN = {"batch_size": 32, "questions_per_image": 4, "learning_rate": 5e-4, "augment": "none"}
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """What is tuned: keys of its recipe, and for how many epochs it is first aligned (few: much is left unknown)."""
+
+    model: str
+    tune: dict[str, object]
+    train: dict[str, object]
+    aligned: int
+    more: dict[str, object] = field(default_factory=dict)
+
+
+PUPILS = {
+    "nano": Pupil(
+        "nano",
+        {"lora": None, "train": ["projector", "language"]},
+        {"batch_size": 32, "questions_per_image": 4, "learning_rate": 5e-4, "augment": "none"},
+        12,
+    ),
+    "dino-smol": Pupil(
+        str(dino_smol.CACHE),
+        {"lora": {"rank": 16, "alpha": 32, "parts": ["language"]}, "train": ["projector"], "weights": "bf16"},
+        {"batch_size": 8, "questions_per_image": 8, "learning_rate": 1e-3, "augment": "none", "precision": "bf16"},
+        4,
+        {"image_size": 112},
+    ),
+}
 RATIOS = "0.62,0.03,0.35"
 """A small validation split, for it is answered after every epoch; the more patients are examined."""
-ALIGNED = 12
-"""Epochs of alignment: few enough to leave much unknown."""
 DRAWS, SEED = 10_000, 0
 
 
@@ -72,25 +98,30 @@ def drop_validation(data: Path) -> None:
     write_dataset(replace(dataset, splits=dataset.require_splits().model_copy(update={"folds": (whole,)})))
 
 
-def train(out: Path, name: str, data: Path, epochs: int, seed: int) -> Path:
-    """Train nano on a dataset's reports, answer the test split, judge the claims; return the run."""
-    recipe = {"name": name, "data": str(data), "out": str(out / "runs"), "model": "nano", "tune": TUNE}
-    recipe |= {"train": TRAIN | {"epochs": epochs, "seed": seed}, "predict": {"max_new_tokens": 256}}
-    write_text(out / f"{name}.yaml", yaml.safe_dump(recipe))
+def train(out: Path, name: str, data: Path, pupil: Pupil, epochs: int, seed: int) -> Path:
+    """Train on a dataset's reports, answer the test split, judge the claims; return the run."""
     run = out / "runs" / name
     if not (run / "scores" / "claims.json").is_file():
-        fit(out / f"{name}.yaml", run)
+        fit(out, name, data, pupil, epochs, seed)
         call("predict", run, "--as", "own")
         call("judge", run)
     return run
 
 
-def fit(recipe: Path, run: Path) -> None:
-    """Train as `residency train` does, without its other ways of answering."""
-    print("# train", recipe, flush=True)
-    asked = load_recipe(recipe)
+def fit(out: Path, name: str, data: Path, pupil: Pupil, epochs: int, seed: int) -> Path:
+    """Train as `residency train` does, without its other ways of answering; return the run."""
+    recipe = {"name": name, "data": str(data), "out": str(out / "runs"), "model": pupil.model, "tune": pupil.tune}
+    recipe |= {
+        "train": pupil.train | {"epochs": epochs, "seed": seed},
+        "predict": {"max_new_tokens": 256},
+        **pupil.more,
+    }
+    path, run = out / f"{name}.yaml", out / "runs" / name
+    write_text(path, yaml.safe_dump(recipe))
+    print("# train", path, flush=True)
     if not is_trained(run):
-        train_run(asked, run, 0, print)
+        train_run(load_recipe(path), run, 0, print)
+    return run
 
 
 def shares_of(run: Path) -> dict[str, dict[str, tuple[str, float]]]:
@@ -161,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--bench", choices=("phantom", "lung"), default="phantom")
+    parser.add_argument("--model", choices=tuple(PUPILS), default="nano")
     parser.add_argument("--patients", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.2, 0.5, 0.8, 1.0])
@@ -170,9 +202,15 @@ def main() -> None:
     out, seed = asked.out, asked.seed
     out.mkdir(parents=True, exist_ok=True)
     make_data(out, asked.bench, asked.patients, seed)
-    probed = "nano"
+    pupil = PUPILS[asked.model]
+    probed: str | Path = pupil.model
     if asked.bench == "lung":  # nano never saw a lung: its language side is aligned on the training answers first
-        probed = str(align(out, seed))
+        probed = fit(out, "aligned", out / "data", pupil, pupil.aligned, seed)
+    elif asked.model != "nano":
+        if not (out / "aligned").is_dir():
+            call("export", fit(out, "aligned", out / "data", pupil, pupil.aligned, seed), "--out", out / "aligned")
+        probed = out / "aligned"
+        pupil = replace(pupil, model=str(probed))
     if not (out / "probe" / "probe.json").is_file():
         call("probe", probed, "--data", out / "data", "--out", out / "probe", "--seed", seed, "--max-new-tokens", 64)
     wanted = {"full": ["--full"]}
@@ -183,7 +221,7 @@ def main() -> None:
         data = out / f"data-{name.replace(' ', '-')}"
         if not data.is_dir():
             call("adapt-captions", out / "data", "--probe", out / "probe", "--out", data, "--seed", seed, *words)
-        runs[name] = train(out, name.replace(" ", "-"), data, asked.epochs, seed)
+        runs[name] = train(out, name.replace(" ", "-"), data, pupil, asked.epochs, seed)
         rows.append(describe(name, data, runs[name]))
         pairs = {
             f"{known} against {other}": (runs[known], runs[other])
@@ -196,15 +234,6 @@ def main() -> None:
         write_text(out / "table.md", show(rows, changes))
         write_json(out / "table.json", {"rows": rows, "changes": changes})
     print((out / "table.md").read_text())
-
-
-def align(out: Path, seed: int) -> Path:
-    """Train nano briefly on the training answers, each question singly; return the run."""
-    recipe = {"name": "aligned", "data": str(out / "data"), "out": str(out / "runs"), "model": "nano", "tune": TUNE}
-    recipe |= {"train": TRAIN | {"epochs": ALIGNED, "seed": seed}}
-    write_text(out / "aligned.yaml", yaml.safe_dump(recipe))
-    fit(out / "aligned.yaml", out / "runs" / "aligned")
-    return out / "runs" / "aligned"
 
 
 if __name__ == "__main__":

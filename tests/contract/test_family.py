@@ -229,14 +229,14 @@ def test_every_place_is_told_with_the_likelihood_of_its_own_tokens(case: Case) -
 
 
 def test_candidates_are_scored_as_forward_scores_them(case: Case) -> None:
-    """Each sample has its own candidates, as the questions of one image have."""
+    """Each sample has its own candidates, as the questions of one image have, and some of them begin alike."""
     opened = case.open()
-    texts = ["left side", "right side", "a much longer answer", ""]
+    texts = ["left side", "a much longer answer", "left side of a disc", "left side of a ring", ""]
     offered = [texts, texts[1:], ["large disc"], texts[::-1]]
     batch = encode(opened, case.samples[:4])
     with torch.no_grad():
         scores = opened.family.score(opened.loaded, batch, opened.family.see(opened.loaded, batch.pixels_MCHW), offered)
-        assert [len(told) for told in scores] == [4, 3, 1, 4]
+        assert [len(told) for told in scores] == [5, 4, 1, 5]
         for told, sample, own in zip(scores, case.samples[:4], offered, strict=True):
             for score, text in zip(told, own, strict=True):
                 total, _ = summed_loss(opened, [sample.model_copy(update={"suffix": text})])

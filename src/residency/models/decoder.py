@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from residency.losses import IGNORED
-from residency.models.packed import PADDING, Packed, Places, allow_attention, lay_twigs, to_bias
+from residency.models.packed import PADDING, Packed, Places, allow_attention, to_bias
 from residency.models.sampling import Choose, Sampling, choose_likeliest
+from residency.models.twigs import lay_twigs
 
 LINE_BREAK, FIRST_REGION = -1, -2
 SCORED_AT_ONCE = 1024
@@ -118,7 +119,7 @@ class Decoder:
             branch_GQ = row_N.new_full(shape, PADDING)
             ids_GQ[row, column], position_GQ[row, column] = token, length_N[going] + step
             branch_GQ[row, column], twig_GQ[row, column] = branch_N[going], twig_N[going]
-            new = Places(branch_GQ, position_GQ, twig_GQ)
+            new = Places(branch_GQ, position_GQ, twig_GQ, twig_GQ + 1)
             places = places.join(new)
             state_ND = self.read(core, core.get_input_embeddings()(ids_GQ), new, places, cache)[row, column]
         return torch.stack(tokens, 1), torch.stack(logs, 1)
@@ -146,7 +147,7 @@ class Decoder:
             embeds_GQD = core.get_input_embeddings()(laid.ids_GQ)
             hidden_GQD = self.read(core, embeds_GQD, laid.places, packed.places.join(laid.places), cache)
             log_N = score_tokens(core, hidden_GQD[laid.row_N, laid.column_N], laid.next_N)
-            told_C = told_C.index_add(0, laid.twig_N, log_N)
+            told_C = told_C.index_add(0, laid.twig_M, log_N[laid.step_M])
             cache.crop(-laid.ids_GQ.shape[1])
         return list(torch.split(told_C, [len(answers) for answers in offered]))
 

@@ -3,30 +3,37 @@
 A row is a trunk and its branches: the trunk is what several sequences begin with (an image, or a whole prompt), a
 branch what one of them goes on with. Every branch sees the trunk and itself, and its positions go on from the trunk's
 end, so that nothing tells it of the other branches: logits equal those of separate sequences (methods.md, "Speed that
-is free"). A branch may bear twigs: what it might go on with (candidate answers), each seen by itself alone.
+is free"). A branch may bear twigs: what it might go on with (candidate answers), each seen by itself alone; what they
+begin with is there once too (twigs.py).
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 
 TRUNK, STEM, PADDING = 0, 0, -1
+FOR_ALL = sys.maxsize
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where tokens stand: `branch_GL` (0 the trunk, 1 and up its branches, -1 padding), `position_GL`, from 0, and
-    `twig_GL` (0 the trunk and the branches' stems, 1 and up the twigs on them, numbered through a row)."""
+    """Where tokens stand: `branch_GL` (0 the trunk, 1 and up its branches, -1 padding) and `position_GL`, from 0.
+
+    `twig_GL` numbers what is on twigs through a row (0 the trunk and the branches' stems). A token is part of all twigs
+    from its own number up to, not with, `behind_GL`: what begins alike is there once, and the ends see it.
+    """
 
     branch_GL: torch.Tensor
     position_GL: torch.Tensor
     twig_GL: torch.Tensor
+    behind_GL: torch.Tensor
 
     def join(self, other: "Places") -> "Places":
         """Return these tokens followed by others."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in ("branch_GL", "position_GL", "twig_GL"))
-        return Places(*(torch.cat(pair, 1) for pair in pairs))
+        names = (field.name for field in fields(self))
+        return Places(*(torch.cat((getattr(self, name), getattr(other, name)), 1) for name in names))
 
 
 @dataclass(frozen=True)
@@ -43,21 +50,6 @@ class Packed:
     branch_B: torch.Tensor
     column_BP: torch.Tensor
     first_G: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Laid:
-    """Twigs laid out in rows: their token ids (padding 0) and places.
-
-    `row_N` and `column_N` say where each token stands, `next_N` which token follows it and `twig_N` whose it is.
-    """
-
-    ids_GQ: torch.Tensor
-    places: Places
-    row_N: torch.Tensor
-    column_N: torch.Tensor
-    next_N: torch.Tensor
-    twig_N: torch.Tensor
 
 
 def pack_sequences(
@@ -90,7 +82,12 @@ def pack_sequences(
     branch_GL = pad_rows(branches, PADDING, device)
     return Packed(
         ids_GL=pad_rows(ids, 0, device),
-        places=Places(branch_GL, pad_rows(positions, 0, device), torch.full_like(branch_GL, STEM)),
+        places=Places(
+            branch_GL,
+            pad_rows(positions, 0, device),
+            torch.full_like(branch_GL, STEM),
+            torch.full_like(branch_GL, FOR_ALL),
+        ),
         row_B=torch.tensor(row_of, device=device),
         branch_B=torch.tensor(branch_of, device=device),
         column_BP=pad_rows(columns, 0, device),
@@ -98,53 +95,20 @@ def pack_sequences(
     )
 
 
-def lay_twigs(
-    packed: Packed, twigs: Sequence[Sequence[int]], owners: Sequence[int], lengths: Sequence[int], width: int
-) -> Iterator[Laid]:
-    """Lay twigs out behind packed sequences, a pass of about `width` columns at a time.
-
-    `owners` says which sequence a twig goes on from, `lengths` how many tokens the sequences hold. A twig's last token
-    is not read: nothing follows it.
-    """
-    row_of, branch_of = packed.row_B.tolist(), packed.branch_B.tolist()
-    waiting: list[list[int]] = [[] for _ in packed.ids_GL]
-    for twig, owner in enumerate(owners):
-        if len(twigs[twig]) > 1:
-            waiting[row_of[owner]].append(twig)
-    while any(waiting):
-        ids: list[list[int]] = [[] for _ in waiting]
-        branches: list[list[int]] = [[] for _ in waiting]
-        positions: list[list[int]] = [[] for _ in waiting]
-        numbers: list[list[int]] = [[] for _ in waiting]
-        told: list[tuple[int, int, int, int]] = []
-        for row, queue in enumerate(waiting):
-            while queue and (not ids[row] or len(ids[row]) + len(twigs[queue[0]]) - 1 <= width):
-                twig = queue.pop(0)
-                read, start = twigs[twig][:-1], lengths[owners[twig]]
-                told += [(row, len(ids[row]) + t, twigs[twig][t + 1], twig) for t in range(len(read))]
-                ids[row] += read
-                branches[row] += [branch_of[owners[twig]]] * len(read)
-                positions[row] += range(start, start + len(read))
-                numbers[row] += [twig + 1] * len(read)
-        device = packed.ids_GL.device
-        tables = (pad_rows(rows, fill, device) for rows, fill in ((branches, PADDING), (positions, 0), (numbers, STEM)))
-        row_N, column_N, next_N, twig_N = torch.tensor(told, device=device).T
-        yield Laid(pad_rows(ids, 0, device), Places(*tables), row_N, column_N, next_N, twig_N)
-
-
 def allow_attention(
     queries: Places, keys: Places, *, whole_trunk: bool = False, window: int | None = None
 ) -> torch.Tensor:
     """Return which key each query sees (G, Q, K); the queries are the last of the keys.
 
-    A token sees the trunk, its own branch's stem and its own twig, as far as they lie before it, and at most `window`
-    tokens back; with `whole_trunk` the trunk's tokens all see each other, whatever the window (prefix-LM). Every token
-    sees itself, padding too, so that no softmax is empty.
+    A token sees the trunk, its own branch's stem and what its own twig is made of, as far as they lie before it, and at
+    most `window` tokens back; with `whole_trunk` the trunk's tokens all see each other, whatever the window
+    (prefix-LM). Every token sees itself, padding too, so that no softmax is empty.
     """
     branch_GQ1, branch_G1K = queries.branch_GL.unsqueeze(-1), keys.branch_GL.unsqueeze(1)
     back_GQK = queries.position_GL.unsqueeze(-1) - keys.position_GL.unsqueeze(1)
-    in_trunk_G1K, twig_G1K = branch_G1K == TRUNK, keys.twig_GL.unsqueeze(1)
-    own_GQK = (branch_G1K == branch_GQ1) & ((twig_G1K == STEM) | (twig_G1K == queries.twig_GL.unsqueeze(-1)))
+    in_trunk_G1K, twig_GQ1 = branch_G1K == TRUNK, queries.twig_GL.unsqueeze(-1)
+    on_GQK = (keys.twig_GL.unsqueeze(1) <= twig_GQ1) & (twig_GQ1 < keys.behind_GL.unsqueeze(1))
+    own_GQK = (branch_G1K == branch_GQ1) & on_GQK
     allowed = (in_trunk_G1K | own_GQK) & (back_GQK >= 0)
     if window is not None:
         allowed &= back_GQK < window

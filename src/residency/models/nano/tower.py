@@ -22,6 +22,8 @@ STAGES = (
 )
 CHANNELS = STAGES[-1][-1]
 STRIDE = 32
+FEW = 2
+"""How many images a CPU sees at a time."""
 
 
 class SameConv(nn.Conv2d):
@@ -57,8 +59,8 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Return (B, outputs, H/stride, W/stride)."""
-        y = nn.functional.relu6(self._bn0(self._expand_conv(x_BCHW))) if self.expands else x_BCHW
-        y = nn.functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = nn.functional.relu6(self._bn0(self._expand_conv(x_BCHW)), inplace=True) if self.expands else x_BCHW
+        y = nn.functional.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x_BCHW + y if self.adds_input else y
 
@@ -90,11 +92,19 @@ class NanoTower(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
 
     def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutputWithPooling:
-        """See pixels (B, 3, H, W), normalized by ImageNet's mean and deviation."""
-        x = nn.functional.relu6(self._bn0(self._conv_stem(pixel_values)))
+        """See pixels (B, 3, H, W), normalized by ImageNet's mean and deviation.
+
+        On a CPU a few images at a time: as fast, in a third of the memory.
+        """
+        at_once = FEW if pixel_values.device.type == "cpu" and not self.learns_statistics else len(pixel_values)
+        maps = [self._see(part) for part in torch.split(pixel_values, at_once)]
+        return BaseModelOutputWithPooling(last_hidden_state=torch.cat(maps))
+
+    def _see(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu6(self._bn0(self._conv_stem(pixels_BCHW)), inplace=True)
         for block in self._blocks:
             x = block(x)
-        return BaseModelOutputWithPooling(last_hidden_state=x)
+        return x
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; batch norm follows only while it learns statistics."""

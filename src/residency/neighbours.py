@@ -10,32 +10,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
+from residency.asking import Retrieval
 from residency.config import Recipe
 from residency.errors import UserError
 from residency.evaluate.measure import validation_score
 from residency.files import is_there, read_json, sha256_text, write_json
+from residency.knowledge.calibration import NAME, Calibration
 from residency.knowledge.recall import Recall, open_recall
 from residency.knowledge.retrieve import CHOICES
 from residency.material import Material
+from residency.models.family import Images
 from residency.models.registry import Opened
 from residency.processes import is_first, wait_for_all
-from residency.types import Prediction, Questionnaire, Record, Sample
+from residency.types import Prediction, Questionnaire, Sample
 
-NAME = "retrieval.json"
 USUAL = 3
 """How many neighbours validation prompts tell of while a run with `k: auto` trains."""
 
-
-class Calibration(Record):
-    """How many neighbours a run tells of, and the validation score that each number reached (docs/retrieval.md)."""
-
-    k: int
-    scores: dict[str, float] = Field(default_factory=dict)
-    samples: int
-    settings_sha256: str
-    """Of the recipe's retrieval section and of the index."""
+Tell = Callable[[Sequence[Sample], Images | None], Sequence[Sample]]
+"""Samples in, the same with their neighbours told out; images in memory replace files, by `Sample.image`."""
 
 
 def tell_material(recipe: Recipe, material: Material, run: Path, fold: int, opened: Opened) -> Material:
@@ -93,6 +87,30 @@ def tell_asked(
     return tuple(recall.tell(asked, [count] * len(asked)))
 
 
+def open_tell(recipe: Recipe, training: Sequence[Sample], fold: int, run: Path, opened: Opened) -> Tell:
+    """Return what tells samples of neighbours as `residency predict RUN` does: by the same index, and as many of them.
+
+    Raises:
+        UserError: the index is missing or stale, or `k: auto` has not been chosen on validation yet.
+        MissingExtra: LanceDB is not installed.
+    """
+    settings = recipe.retrieval
+    if settings is None or settings.k == 0:
+        return lambda samples, images: samples
+    recall, path = open_recall(recipe, training, fold, run, opened), run / "predictions" / NAME
+    count = settings.k
+    if count == "auto":
+        kept = read_json(path, Calibration) if is_there(path) else None
+        if kept is None or kept.settings_sha256 != _hash_settings(settings, recall):
+            raise UserError(
+                f"{run}: how many similar cases its prompts tell of has not been chosen",
+                found=f"{path} is {'of other settings' if kept else 'not there'}",
+                do=f"residency predict {run} --as own",
+            )
+        count = kept.k
+    return lambda samples, images: recall.tell(samples, [count] * len(samples), images)
+
+
 def calibrate_count(
     recall: Recall,
     val: Sequence[Sample],
@@ -127,8 +145,7 @@ def _calibrated(
     answer: Callable[[Sequence[Sample]], Iterable[Prediction]],
 ) -> Calibration:
     assert recipe.retrieval
-    told = [recipe.retrieval.model_dump(mode="json"), recall.index.card.model_dump(mode="json")]
-    digest = sha256_text(json.dumps(told, sort_keys=True))
+    digest = _hash_settings(recipe.retrieval, recall)
     if is_there(path) and (kept := read_json(path, Calibration)).settings_sha256 == digest:
         return kept
     wait_for_all()
@@ -138,3 +155,8 @@ def _calibrated(
         write_json(path, found.model_dump(mode="json"))
     wait_for_all()
     return found
+
+
+def _hash_settings(settings: Retrieval, recall: Recall) -> str:
+    told = [settings.model_dump(mode="json"), recall.index.card.model_dump(mode="json")]
+    return sha256_text(json.dumps(told, sort_keys=True))

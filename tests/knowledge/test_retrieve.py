@@ -168,7 +168,8 @@ def test_neighbours_that_mislead_are_left_out_and_those_that_help_are_kept(
 ) -> None:
     """The number is chosen on validation: none where told cases spoil the answer, the fewest of equals where not."""
     folder, samples, vectors = made
-    recall = Recall(open_index(folder), Retrieval(), ImageEncoder("made", "0", lambda asked: vectors), None)
+    encoder = ImageEncoder("made", "0", lambda asked, images=None: vectors)
+    recall = Recall(open_index(folder), Retrieval(), encoder, None)
 
     def answer(spoiled: bool, asked: Sequence[Sample]) -> list[Prediction]:
         fields = {"model": "m", "mode": "own", "split": "val", "prompt_sha256": ""}

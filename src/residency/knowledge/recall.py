@@ -12,6 +12,7 @@ from residency.files import is_there
 from residency.knowledge.index import BM25, CARD, Index, build_index, open_index, require_fresh
 from residency.knowledge.retrieve import attach_neighbours
 from residency.models.embed import ImageEncoder, Vectors, open_image_encoder, tower_encoder
+from residency.models.family import Images
 from residency.models.registry import Opened
 from residency.models.sentences import TextEncoder, open_text_encoder
 from residency.processes import is_first, wait_for_all
@@ -23,7 +24,7 @@ OWN = "index"
 
 @dataclass
 class Recall:
-    """An open index with what turns images, and words, into its vectors; images are seen once."""
+    """An open index with what turns images, and words, into its vectors; images' files are seen once."""
 
     index: Index
     settings: Retrieval
@@ -31,10 +32,16 @@ class Recall:
     reader: TextEncoder | None
     vectors: Vectors = field(default_factory=dict)
 
-    def tell(self, samples: Sequence[Sample], counts: Sequence[int]) -> list[Sample]:
-        """Return samples whose prompts tell of so many neighbours each."""
+    def tell(self, samples: Sequence[Sample], counts: Sequence[int], images: Images | None = None) -> list[Sample]:
+        """Return samples whose prompts tell of so many neighbours each; `images` replaces all files, by their names.
+
+        Only files' vectors are kept: what comes in memory may be another picture next time, and there is no end of it.
+        """
         if not any(counts):
             return [sample.model_copy(update={"context": None}) for sample in samples]
+        if images is not None:
+            vectors = self.encoder.embed(samples, images)
+            return attach_neighbours(self.index, samples, vectors, self.settings, counts, self.reader)
         if unseen := [sample for sample in samples if sample.image not in self.vectors]:
             self.vectors |= self.encoder.embed(unseen)
         return attach_neighbours(self.index, samples, self.vectors, self.settings, counts, self.reader)

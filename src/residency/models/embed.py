@@ -1,22 +1,21 @@
 """Images in, one vector each out: what a model's own tower sees of them, or any vision encoder of transformers."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
 from residency.errors import UserError
 from residency.files import sha256_file
 from residency.models.chat_reader import accepted_by
-from residency.models.family import Loaded, part_within
+from residency.models.family import Images, Loaded, part_within, read_images
 from residency.models.registry import Opened, open_model, open_run
 from residency.models.teacher import UNREADABLE
 from residency.progress import track
@@ -28,13 +27,20 @@ BATCH = 8
 _ADDED = ("lora_", ".modules_to_save.", "prompt_encoder.")
 
 
+class Embed(Protocol):
+    """Turns images into vectors."""
+
+    def __call__(self, samples: Sequence[Sample], images: Images | None = None) -> Vectors:
+        """Return the vectors of the samples' images; `images` replaces files, by `Sample.image`."""
+
+
 @dataclass(frozen=True)
 class ImageEncoder:
     """What turns images into vectors: its name, the SHA-256 of what it computes with, and the function."""
 
     name: str
     sha256: str
-    embed: Callable[[Sequence[Sample]], Vectors]
+    embed: Embed
 
 
 def open_image_encoder(name: str) -> ImageEncoder:
@@ -59,24 +65,25 @@ def tower_encoder(opened: Opened, name: str, tuned: Path | None = None) -> Image
     if tuned:
         digest += f"+{sha256_file(tuned / 'adapter_model.safetensors')}"
 
-    def embed(samples: Sequence[Sample]) -> Vectors:
+    def embed(samples: Sequence[Sample], images: Images | None = None) -> Vectors:
         model = opened.loaded.model
         untuned = tuned is None and hasattr(model, "disable_adapter")
         with model.disable_adapter() if untuned else nullcontext():
-            return tower_features(opened, samples)
+            return tower_features(opened, samples, images)
 
     return ImageEncoder(name, digest, embed)
 
 
 @torch.inference_mode()
-def tower_features(opened: Opened, samples: Sequence[Sample]) -> Vectors:
+def tower_features(opened: Opened, samples: Sequence[Sample], images: Images | None = None) -> Vectors:
     """Return, by image, the mean of the regions that the tower and its projector give, (D,)."""
     model, features = opened.loaded.model, Vectors()
     trains = model.training
     model.eval()
     one_each = {sample.image: sample for sample in samples}
     for image, sample in track(sorted(one_each.items()), "features of the tower"):
-        batch = opened.family.encode(opened.loaded, [sample], with_answers=False).to(opened.loaded.device)
+        batch = opened.family.encode(opened.loaded, [sample], with_answers=False, images=images)
+        batch = batch.to(opened.loaded.device)
         features[image] = opened.family.see(opened.loaded, batch.pixels_MCHW)[0].mean(0).float().cpu().numpy()
     model.train(trains)
     return features
@@ -121,11 +128,12 @@ def _plain_encoder(name: str) -> ImageEncoder:
         _add_weight(digest, key, weight)
 
     @torch.inference_mode()
-    def embed(samples: Sequence[Sample]) -> Vectors:
-        features, images = Vectors(), sorted({sample.image for sample in samples})
-        for first in track(range(0, len(images), BATCH), f"features of {name}"):
-            some = images[first : first + BATCH]
-            pixels = processor([_read(image) for image in some], return_tensors="pt")["pixel_values"].to(device)
+    def embed(samples: Sequence[Sample], images: Images | None = None) -> Vectors:
+        features, one_each = Vectors(), sorted({sample.image: sample for sample in samples}.items())
+        for first in track(range(0, len(one_each), BATCH), f"features of {name}"):
+            some = dict(one_each[first : first + BATCH])
+            pictures, _ = read_images(some.values(), images)
+            pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(device)
             seen = model(pixel_values=pixels)
             pooled = getattr(seen, "pooler_output", None)
             if pooled is None:
@@ -135,8 +143,3 @@ def _plain_encoder(name: str) -> ImageEncoder:
         return features
 
     return ImageEncoder(name, digest.hexdigest(), embed)
-
-
-def _read(image: str) -> Image.Image:
-    with Image.open(image) as file:
-        return file.convert("RGB")

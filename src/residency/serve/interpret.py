@@ -5,7 +5,7 @@ Training, evaluation and the server encode alike: this calls what `residency pre
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,11 @@ from residency.files import read_json
 from residency.material import select_samples
 from residency.models.prompts import render_prompt
 from residency.models.registry import Opened, open_model, open_run, read_run
+from residency.neighbours import Tell, open_tell
 from residency.predict import candidates_of, is_chosen
 from residency.questionnaire import load_questionnaire
 from residency.serve.decoding import Origin
-from residency.serve.told import AnswerTold, read_places, tell_words
+from residency.serve.told import AnswerTold, name_neighbours, read_places, tell_words
 from residency.types import Mode, Question, Questionnaire, Sample
 from residency.views import answer_rows
 
@@ -63,8 +64,10 @@ class Interpreter:
     training: tuple[Sample, ...] = ()
     asked: tuple[str, ...] = ()
     promises: Mapping[str, Abstention] = field(default_factory=dict)
-    prepare: Callable[[Sequence[Sample]], Sequence[Sample]] = list
+    prepare: Tell = lambda samples, images: samples
     """Tells in the prompts what the recipe wants there besides: solved examples, neighbours."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """What the training samples call a group, by the name that pictures of it come with (`know_groups`)."""
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:
@@ -82,13 +85,26 @@ class Interpreter:
         The tower sees a picture once. Closed questions are answered first.
         """
         asked = [(place, question) for place in range(len(pictures)) for question in self.questions]
-        samples = self.prepare([self.pose(pictures[place], place, question) for place, question in asked])
-        images = {sample.image: pictures[place].image for sample, (place, _) in zip(samples, asked, strict=True)}
+        posed = [self.pose(pictures[place], place, question) for place, question in asked]
+        images = {sample.image: pictures[place].image for sample, (place, _) in zip(posed, asked, strict=True)}
         self.opened.loaded.model.eval()
         with torch.inference_mode():
+            samples = self.prepare(posed, images)
             for row, said in self._answer(samples, [question for _, question in asked], images):
                 place, question = asked[row]
                 hear(place, self._tell(question, said, pictures[place].image.size))
+
+    def know_groups(self, hide: Callable[[str], str]) -> None:
+        """Know the training groups again under the names that `hide` gives them, so that none is told of itself."""
+        self.groups = {hide(group): group for group in {sample.group for sample in self.training}}
+
+    def find_group(self, sha256: str) -> str | None:
+        """Return the group of a training picture by its file's SHA-256; None for any other picture."""
+        return self._group_of.get(sha256)
+
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        return {sample.sha256: sample.group for sample in self.training if sample.sha256}
 
     def find_fault(self, picture: Picture) -> str | None:
         """Return why the model cannot be asked about a picture (its prompt wants what is not known), or None."""
@@ -102,9 +118,9 @@ class Interpreter:
         """Return a question about a picture as a sample, `place` telling it from the others of its batch."""
         return Sample(
             id=f"{place}:{question.id}",
-            image=f"{picture.path}",
+            image=picture.path,
             prefix=question.wording,
-            group=picture.group,
+            group=self.groups.get(picture.group, picture.group),
             question=question.id,
             spacing_mm=picture.spacing_mm,
         )
@@ -142,6 +158,7 @@ class Interpreter:
             candidates={name: round(share, 4) for name, share in shown[:MOST_SHOWN]},
             boxes=boxes,
             outlines=outlines,
+            neighbours=name_neighbours(said.asked.context),
         )
 
 
@@ -149,7 +166,8 @@ def open_interpreter(model: str, data: Path | None = None, questionnaire: str | 
     """Load a run's model with its questions, or a base model with those of `data` or of a questionnaire.
 
     Raises:
-        UserError: no such model, its dataset is not where it was (`data` says where it is), or there are no questions.
+        UserError: no such model, its dataset is not where it was (`data` says where it is), there are no questions, or
+            a run's similar cases cannot be looked up.
     """
     if (Path(model) / "config.yaml").is_file():
         return _open_tuned(Path(model), data)
@@ -163,21 +181,19 @@ def open_interpreter(model: str, data: Path | None = None, questionnaire: str | 
 
 def _open_tuned(run: Path, data: Path | None) -> Interpreter:
     recipe = read_run(run)
-    dataset = load_dataset(data or recipe.data)
+    if data:
+        recipe = recipe.model_copy(update={"data": data})
+    dataset = load_dataset(recipe.data)
     fold = recipe.fold if isinstance(recipe.fold, int) else 0
     training = select_samples(recipe, dataset, learned_samples(dataset, recipe, fold))
     asked = {sample.question for sample in training if sample.question}
     questionnaire = _require_questionnaire(dataset)
-    if recipe.retrieval:
-        raise UserError(
-            f"{run} tells of similar cases in its prompts, which the server does not look up",
-            found="retrieval in its recipe",
-            do="train a run without retrieval (retrieval=null) to serve it",
-        )
+    opened = open_run(run)[1]
+    tell = open_tell(recipe, training, fold, run, opened)
     return Interpreter(
         name=recipe.name,
-        opened=open_run(run)[1],
-        prepare=partial(show_shots, training=training, shots=recipe.shots),
+        opened=opened,
+        prepare=lambda samples, images: tell(show_shots(samples, training, recipe.shots), images),
         questionnaire=questionnaire,
         mode="own",
         settings=recipe.predict,

@@ -93,6 +93,7 @@ def serve_model(
     from residency.serve.worker import Worker
 
     store = open_store(wanted.store or _default_store(wanted.model), interpreter.questionnaire, wanted.database)
+    interpreter.know_groups(store.hide_group)
     told = None
     if wanted.host not in LOOPBACK and not people.entries:
         told = make_token()

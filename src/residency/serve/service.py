@@ -1,6 +1,7 @@
 """An upload in, an interpretation that is kept out: decoding, the queue, the answers as they come, the case on disk."""
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -64,10 +65,11 @@ class Service:
         yield case
 
     def _take(self, upload: Upload) -> tuple[Picture, str]:
-        """Decode an upload and keep its copy; a picture without a group is one of its own."""
+        """Decode an upload and keep its copy; a picture without a group is one of its own, but for the training's."""
         decoded = self.decoder.decode(upload.data)
         data, sha256 = pack_picture(decoded.image)
-        group = self.store.hide_group(upload.group or decoded.patient or sha256)
+        learned = self.interpreter.find_group(hashlib.sha256(upload.data).hexdigest())
+        group = self.store.hide_group(upload.group or learned or decoded.patient or sha256)
         spacing_mm = upload.spacing_mm or decoded.spacing_mm
         path = self.store.keep_image(data, sha256)
         picture = Picture(decoded.image, str(path), group, spacing_mm, decoded.origin)

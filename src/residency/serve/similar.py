@@ -18,13 +18,11 @@ import numpy as np
 from fastapi import APIRouter, FastAPI, Query, Request
 from numpy.typing import NDArray
 from PIL import Image
-from sqlmodel import Session
 
 from residency.models.embed import tower_features
 from residency.serve.access import CaseId, Has, Reader, refusals
 from residency.serve.pictures import Refused
 from residency.serve.service import Service
-from residency.serve.store import CaseRow
 from residency.types import Answer, Record, Sample
 
 AT_ONCE = 4
@@ -133,9 +131,7 @@ def find_similar(
     path = service.store.image_path(found.image_sha256) if found else None
     if path is None or not path.is_file():
         raise Refused(404, "there is no such case")
-    with Session(service.store.engine) as session:
-        row = session.get(CaseRow, case)
-    near = atlas.near(path, k, row.patient if row else "")
+    near = atlas.near(path, k, service.store.find_group(case))
     return SimilarCases(
         cases=tuple(_tell(atlas.samples[image], share) for image, share in near), pictures=len(atlas.samples)
     )

@@ -136,6 +136,12 @@ class Store:
             told = session.exec(select(AnswerRow).where(AnswerRow.case_id == id).order_by(col(AnswerRow.id))).all()
             return _as_case(row, told)
 
+    def find_group(self, case: str) -> str:
+        """Return the name under which a case's group is kept; empty where there is no such case."""
+        with Session(self.engine) as session:
+            row = session.get(CaseRow, case)
+            return row.patient if row else ""
+
     def list_cases(self, limit: int | None = None, before: datetime | None = None) -> list[Interpretation]:
         """Return cases, the newest first, without their answers; those made before a time (without a zone: UTC)."""
         query = select(CaseRow).order_by(col(CaseRow.created).desc())

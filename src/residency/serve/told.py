@@ -7,8 +7,9 @@ from pydantic import ConfigDict, Field
 
 from residency import NOT_FOR_DIAGNOSIS
 from residency.data.told import boxes_of, outlines_of, read_told
+from residency.questionnaire import render_value
 from residency.serve.decoding import Origin
-from residency.types import Answer, AnswerType, Box, Outline, Record
+from residency.types import Answer, AnswerType, Box, Context, Outline, Record
 
 WORDS = ((0.95, "very sure"), (0.8, "sure"), (0.6, "rather sure"), (0.4, "unsure"), (0.0, "guessing"))
 """The least confidence for each word."""
@@ -27,6 +28,7 @@ EXAMPLE: dict[str, Any] = {
             "question": "q6", "wording": "Image Quality: ...", "type": "ordinal", "answer": "good image quality",
             "parts": {}, "text": "good image quality", "confidence": 0.97, "confidence_words": "very sure",
             "sure": True, "threshold": 0.8, "candidates": {"good image quality": 0.97, "medium image quality": 0.03},
+            "neighbours": {"P017-3-q6": "good image quality"},
         }
     ],
     "seconds": 0.12,
@@ -35,7 +37,9 @@ EXAMPLE: dict[str, Any] = {
 
 class AnswerTold(Record):
     """An answer as the server tells it. `confidence` in [0, 1] at validation's temperature; `sure` is false below the
-    run's threshold or where the text is no answer; `candidates` are shares, the likeliest first; px of the original."""
+    run's threshold or where the text is no answer; `candidates` are shares, the likeliest first; px of the original.
+    `neighbours`: the annotated cases that the prompt told of, by id, the likest first, each with its answer (a passage
+    of a document has none)."""
 
     question: str
     wording: str
@@ -50,6 +54,7 @@ class AnswerTold(Record):
     candidates: dict[str, float] = Field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     outlines: tuple[Outline, ...] = ()
+    neighbours: dict[str, str] = Field(default_factory=dict)
 
 
 class Interpretation(Record):
@@ -73,6 +78,12 @@ class Interpretation(Record):
 def tell_words(confidence: float) -> str:
     """Return a confidence in words."""
     return next(word for least, word in WORDS if confidence >= least)
+
+
+def name_neighbours(context: Context | None) -> dict[str, str]:
+    """Return what a prompt told of: each case's id with its answer in words, a passage's place with none."""
+    found = context.neighbours if context else ()
+    return {one.id: "" if one.answer is None else render_value(one.answer) for one in found}
 
 
 def read_places(text: str, size: tuple[int, int]) -> tuple[tuple[Box, ...], tuple[Outline, ...]]:

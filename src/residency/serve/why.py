@@ -113,9 +113,11 @@ def _explain(service: Service, case: Interpretation, told: AnswerTold) -> Why:
     reader = service.interpreter
     path = service.store.image_path(case.image_sha256)
     picture = Picture.read(path)
-    asked = interpret.Picture(picture.image, str(path), group="", spacing_mm=case.spacing_mm)
+    group = service.store.find_group(case.case)
+    asked = interpret.Picture(picture.image, str(path), group, spacing_mm=case.spacing_mm)
     sample = reader.pose(asked, 0, reader.questionnaire.question(told.question))
-    samples = [one.model_copy(update={"suffix": told.text}) for one in reader.prepare([sample])]
+    prepared = reader.prepare([sample], {sample.image: picture.image})
+    samples = [one.model_copy(update={"suffix": told.text}) for one in prepared]
     heat = map_answers(reader.opened, samples, picture, SEED, service.worker.give_way)[0]
     weight = float(weigh_answers(reader.opened, samples, [picture.image])[0, 0])
     why = Why(

@@ -13,22 +13,31 @@ export async function explain(visit, question, about, current) {
   panel.hidden = false;
   hideHeat();
   visit.whys ??= {};
+  const told = () => tellNeighbours(visit.answers.find((answer) => answer.question === question));
   try {
     if (!visit.whys[question]) {
-      panel.replaceChildren(make("p", { class: "busy" }, say("whyload")));
+      refill(panel, make("p", { class: "busy" }, say("whyload")), told());
       const ask = () => postJson(`/v1/cases/${visit.case.case}/why`, { questions: [question] });
       visit.whys[question] = (await insist(ask, later(panel))).answers[0];
     }
-    if (current()) tellWhy(panel, visit.whys[question], headingOf(about, question));
+    if (current()) tellWhy(panel, visit.whys[question], headingOf(about, question), told());
   } catch (error) {
-    if (current()) panel.replaceChildren(make("p", { class: "fault", role: "alert" }, error.message));
+    if (current()) refill(panel, make("p", { class: "fault", role: "alert" }, error.message), told());
   }
 }
 
-function tellWhy(panel, why, name) {
+// Tell which annotated cases stood in the prompt, each with the answer that was told; nothing where none did.
+function tellNeighbours(answer) {
+  const told = Object.entries(answer?.neighbours ?? {});
+  if (!told.length) return null;
+  const cases = told.map(([id, text]) => (text ? say("toldcase", { c: id, a: readable(text) }) : id));
+  return make("p", { class: "told" }, say("toldcases", { c: cases.join(say("toldjoint")) }));
+}
+
+function tellWhy(panel, why, name, told) {
   const title = make("h2", {}, `${say("why")} · ${name}`);
   if (why.without_marked === null) {
-    refill(panel, title, make("p", {}, say("whynone")));
+    refill(panel, title, make("p", {}, say("whynone")), told);
     return;
   }
   showHeat(why.heat);
@@ -36,7 +45,7 @@ function tellWhy(panel, why, name) {
   const falls = why.without_marked < why.likelihood;
   refill(panel, title, make("p", {}, say(falls ? "whyline" : "whyrises", shares)),
     why.without_marked >= why.without_random && make("p", { class: "fault" }, say("weak")),
-    make("p", { class: "quiet" }, say("whynote")));
+    told, make("p", { class: "quiet" }, say("whynote")));
 }
 
 export function hideWhy() {

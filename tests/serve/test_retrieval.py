@@ -1,0 +1,121 @@
+"""A run that tells of similar cases, served: told of the same cases as in its exam, it answers the same."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from residency.data.dataset import load_dataset
+from residency.files import read_lines
+from residency.types import Prediction, Sample
+from tests.knowledge.bench import build_bench
+from tests.run_command import call_residency, run_residency
+from tests.serve.server import Server, running
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run whose prompts tell of two cases, or of as many as validation chose (`auto`, beside it)."""
+    folder = build_bench(tmp_path_factory.mktemp("told"))
+    assert call_residency("train", folder / "recipe.yaml", "retrieval.train=true") == 0
+    return folder / "runs" / "told"
+
+
+@pytest.fixture(scope="module")
+def server(run: Path) -> Iterator[Server]:
+    with running(run.parent, ["serve", "--model", str(run)], run / "reviews") as server:
+        yield server
+
+
+def samples_of(run: Path, split: str) -> dict[str, Sample]:
+    dataset = load_dataset(run.parents[1] / "data")
+    return {one.id: one for one in dataset.split("test" if split == "test" else "train")}
+
+
+def read_exam(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Prediction]]:
+    """Return what was answered in the exam, by image and question."""
+    exam: dict[str, dict[str, Prediction]] = {}
+    for line in read_lines(path, Prediction):
+        sample = samples[line.id]
+        exam.setdefault(sample.image, {})[str(sample.question)] = line
+    return exam
+
+
+def require_same(case: dict[str, Any], examined: dict[str, Prediction], told: int) -> None:
+    """Hold a served case against its exam: the cases told of, in their order, and what was answered how surely."""
+    answers = {answer["question"]: answer for answer in case["answers"]}
+    assert set(answers) == set(examined)
+    for question, line in examined.items():
+        assert list(answers[question]["neighbours"].items()) == [(n.id, n.answer) for n in line.neighbours]
+        assert len(line.neighbours) == told
+        assert answers[question]["text"] == line.prediction
+        assert answers[question]["confidence"] == pytest.approx(line.confidence, abs=1e-4)
+
+
+def test_a_served_run_is_told_of_the_cases_of_its_exam_and_answers_the_same(run: Path, server: Server) -> None:
+    samples = samples_of(run, "test")
+    exam = read_exam(run / "predictions" / "test.own.jsonl", samples)
+    for image in sorted(exam):
+        require_same(server.interpret(Path(image)), exam[image], told=2)
+    assert call_residency("predict", run, "retrieval.k=0", "--as", "own") == 0
+    plain = read_exam(run / "predictions" / "retrieval.k=0" / "test.own.jsonl", samples)
+    moved = [
+        abs(float(plain[image][question].confidence or 0) - float(line.confidence or 0))
+        for image in exam
+        for question, line in exam[image].items()
+    ]
+    assert max(moved) > 1e-3  # so that what is told can be seen in the answers
+
+
+def test_a_picture_of_a_known_group_is_told_of_no_case_of_it(run: Path, server: Server, tmp_path: Path) -> None:
+    training = samples_of(run, "train")
+    group_of = {sample.id: sample.group for sample in training.values()}
+    for sample in list({one.image: one for one in training.values()}.values())[:4]:
+        with Image.open(sample.image) as file:
+            file.rotate(1).save(tmp_path / "turned.png")  # another file, whose group is said
+        cases = [server.interpret(tmp_path / "turned.png", group=sample.group), server.interpret(Path(sample.image))]
+        for case in cases:
+            for answer in case["answers"]:
+                assert len(answer["neighbours"]) == 2
+                assert sample.group not in {group_of[id] for id in answer["neighbours"]}
+        unsaid = server.interpret(tmp_path / "turned.png")["answers"]
+        assert sample.group in {group_of[id] for answer in unsaid for id in answer["neighbours"]}
+
+
+def test_why_is_asked_in_the_words_that_were_answered_to(run: Path, server: Server) -> None:
+    """The likelihood of the answer's own text, among all answers, is what the exam had for it under the same prompt."""
+    image, lines = next(iter(read_exam(run / "predictions" / "test.own.jsonl", samples_of(run, "test")).items()))
+    case = server.interpret(Path(image))
+    reply = server.client.post(f"/v1/cases/{case['case']}/why", json={"questions": ["side"]})
+    assert reply.status_code == 200, reply.text
+    (why,) = reply.json()["answers"]
+    line = lines["side"]
+    assert why["likelihood"] == pytest.approx(math.exp(line.candidates[str(line.parsed)]), rel=1e-3)
+    kept = server.client.get(f"/v1/cases/{case['case']}").json()["case"]["answers"]
+    assert kept == case["answers"]
+
+
+def test_as_many_are_told_as_validation_chose(run: Path, tmp_path: Path) -> None:
+    auto = run.with_name("auto")
+    shutil.copytree(run, auto, ignore=shutil.ignore_patterns("predictions", "reviews"))
+    recipe = yaml.safe_load((auto / "config.yaml").read_text())
+    recipe["retrieval"]["k"] = "auto"
+    (auto / "config.yaml").write_text(yaml.safe_dump(recipe))
+    refused = run_residency("serve", "--model", auto, "--store", tmp_path / "s", "--port", 0)
+    assert refused.code == 2 and "has not been chosen" in refused.err
+    assert f"residency predict {auto} --as own" in refused.err
+    assert call_residency("predict", auto, "--as", "own") == 0
+    chosen = auto / "predictions" / "retrieval.json"
+    chosen.write_text(json.dumps(json.loads(chosen.read_text()) | {"k": 3}))
+    (auto / "predictions" / "test.own.jsonl").unlink()
+    assert call_residency("predict", auto, "--as", "own") == 0
+    exam = read_exam(auto / "predictions" / "test.own.jsonl", samples_of(auto, "test"))
+    with running(auto.parent, ["serve", "--model", str(auto)], auto / "reviews") as server:
+        for image in sorted(exam)[:2]:
+            require_same(server.interpret(Path(image)), exam[image], told=3)

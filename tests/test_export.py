@@ -15,11 +15,12 @@ from transformers import AutoModelForImageTextToText, LlavaForConditionalGenerat
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from residency.config import Recipe
-from residency.data.dataset import Dataset, hash_dataset, write_dataset
+from residency.data.dataset import Dataset, hash_dataset, load_dataset, write_dataset
 from residency.export.write import VIDEO
 from residency.material import select_samples
 from residency.models.adapt import apply_plan, plan_tuning
 from residency.models.registry import Opened, open_model, open_run
+from residency.neighbours import open_tell
 from residency.recipe import dump_recipe
 from residency.types import Sample
 from tests.contract.tiny import BUILDERS
@@ -136,8 +137,6 @@ def test_transformers_alone_reads_every_family_and_answers_as_the_run(
 
 
 def _data(recipe: Recipe) -> list[Sample]:
-    from residency.data.dataset import load_dataset
-
     dataset = load_dataset(recipe.data)
     return select_samples(recipe, dataset, dataset.split("val", 0))
 
@@ -221,3 +220,29 @@ def test_questions_asked_together_are_shown_and_compared_so(bench: Path, capsys:
     assert all(question.wording in card for question in QUESTIONNAIRE.questions)
     assert json.loads((bench / "together" / "generation_config.json").read_text())["max_new_tokens"] == 2 * 8
     assert "4 of 4 answers" in capsys.readouterr().out
+
+
+def test_a_run_that_tells_of_similar_cases_is_compared_and_shown_so(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_tuned(bench, "nano", lora=None, train=["projector", "language"])
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"retrieval": {"k": 2}}))
+    assert call_residency("export", run, "--out", bench / "told") == 0
+    assert "4 of 4 answers are the run's own" in capsys.readouterr().out
+    card = (bench / "told" / "README.md").read_text()
+    assert "up to 2 entries of an index" in card and "looks none up" in card
+    recipe, opened = open_run(run)
+    dataset = load_dataset(recipe.data)
+    tell = open_tell(recipe, select_samples(recipe, dataset, dataset.split("train")), 0, run, opened)
+    told = {one.prefix + (one.context.after if one.context else ""): one for one in tell(_data(recipe), None)}
+    code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.S))
+    asked = next(one for prompt, one in told.items() if repr(prompt)[1:-1] in code)
+    assert asked.context and len(asked.context.neighbours) == 2
+    said: list[str] = []
+    exec(code.replace("IMAGE.png", asked.image), {"print": said.append})
+    assert said == ask(opened, [asked])
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"retrieval": {"k": "auto"}}))
+    assert call_residency("export", run, "--out", bench / "auto") == 2
+    assert f"residency predict {run} --as own" in capsys.readouterr().err
+    assert not (bench / "auto").exists()

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from residency.config import Recipe
 from residency.data.dataset import Dataset
+from residency.data.take import learned_samples
 from residency.data.together import as_asked
 from residency.errors import CheckFailed, UserError
 from residency.material import require_ready, select_samples
 from residency.models.registry import Opened
+from residency.neighbours import open_tell
 from residency.predict import Asked, answer_samples, candidates_of
 from residency.types import Prediction, Problem, Questionnaire, Record, Sample, Source
 
@@ -49,16 +52,24 @@ class Comparison:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, most: int) -> None:
         fold = recipe.fold if isinstance(recipe.fold, int) else 0
-        training = select_samples(recipe, dataset, dataset.split("train", fold))
+        training = select_samples(recipe, dataset, learned_samples(dataset, recipe, fold))
         validation = select_samples(recipe, dataset, dataset.split("val", fold))
         self.split = "validation" if validation else "training"
         self.samples = draw_images(validation or training, most, recipe.train.seed)
         if not self.samples:
             raise UserError(f"{dataset.folder} has no annotated sample of fold {fold} to compare answers on")
         require_ready(recipe, self.samples)
-        self.recipe, self.fold = recipe, fold
+        self.recipe, self.fold, self.training = recipe, fold, training
         self.questionnaire: Questionnaire | None = dataset.questionnaire
         self.candidates = candidates_of(dataset.questionnaire, training)
+
+    def tell_neighbours(self, run: Path, opened: Opened) -> None:
+        """Tell the samples of similar cases, as the run is told of them; both models are then asked the same.
+
+        Raises:
+            UserError: the cases cannot be looked up.
+        """
+        self.samples = list(open_tell(self.recipe, self.training, self.fold, run, opened)(self.samples, None))
 
     def example(self) -> tuple[Sample, int]:
         """Return a prompt as the model was trained to read it, and how many tokens its answer may take."""

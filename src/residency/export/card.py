@@ -23,6 +23,8 @@ class Facts(Record):
     compared_on: str
     agreements: tuple[Agreement, ...]
     floor: float
+    neighbours: int = 0
+    """How many entries of an index a prompt tells of, at most."""
 
 
 def render_card(recipe: Recipe, facts: Facts, usage: Usage) -> str:
@@ -32,7 +34,7 @@ def render_card(recipe: Recipe, facts: Facts, usage: Usage) -> str:
         "The base model's licence holds for these weights, too."
     )  # fmt: skip
     hub = SHORT_NAMES.get(facts.base, facts.base) if known and known.hub else facts.base
-    notes = "\n".join(f"- {note}" for note in usage.notes)
+    notes = "\n".join(f"- {note}" for note in (*usage.notes, *_tell_neighbours(facts)))
     found = "\n".join(f"- {agreement.sentence()}" for agreement in facts.agreements)
     low = [one for one in facts.agreements if one.share < 1]
     return f"""---
@@ -75,3 +77,13 @@ Compared on {facts.compared_on}, after it was written and read again; the run it
 {found}
 {"- Where answers differ, both stand in `residency.json`." if low else ""}
 """
+
+
+def _tell_neighbours(facts: Facts) -> list[str]:
+    if not facts.neighbours:
+        return []
+    return [
+        f"The run's prompts tell of similar cases (up to {facts.neighbours} entries of an index), as the prompt above "
+        "does. This folder holds no index and looks none up: whoever asks it finds them, and words them so. Asked "
+        "without, it is not the model that was examined; `residency predict` and `residency serve` ask the run itself."
+    ]

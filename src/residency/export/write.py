@@ -71,6 +71,7 @@ def export_run(
     _check_mergeable(run, recipe)
     check_data(recipe.data, run)
     compared = Comparison(recipe, load_dataset(recipe.data), most)
+    compared.tell_neighbours(run, opened)
     say(f"answering {len(compared.samples)} {compared.split} samples as the run does")
     own = compared.answer(opened)
     example, tokens = compared.example()
@@ -223,6 +224,7 @@ def _gather_facts(
         compared_on=f"{len(compared.samples)} {compared.split} samples of {groups} groups",
         agreements=(),
         floor=floor,
+        neighbours=max(len(sample.context.neighbours) if sample.context else 0 for sample in compared.samples),
     )
 
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from residency.data.dataset import load_dataset
 from residency.files import read_lines
@@ -169,3 +170,28 @@ def test_what_cannot_be_is_told(bench: Path, tmp_path: Path) -> None:
     lost = ("--text", tmp_path / "nowhere.md", "--out", tmp_path / "index")
     unread = run_residency("index", bench / "data", "--model", bench / "model", *lost)
     assert unread.code == 2 and "documents that are not there" in unread.err and not (tmp_path / "index").exists()
+
+
+def test_the_report_shows_what_was_copied_and_how_many_validation_chose(bench: Path) -> None:
+    run = bench / "runs/told"
+    assert run_residency("evaluate", run).code == 0
+    assert run_residency("report", run).code == 0
+    page = (run / "report.html").read_text()
+    examined = json.loads((run / "scores/scores.json").read_text())
+    (whole,) = [one for one in examined["copying"] if one["of"] == "own" and not one["question"]]
+    counts = [whole[name] for name in ("copied_right", "copied_wrong", "own_right", "own_wrong", "told_right")]
+    cells = "".join(f'<td class="number">{count}</td>' for count in counts)
+    assert "<td>all</td>" in page and cells in page
+    assert "Similar cases told in the prompt" in page
+    assert "chosen on validation" not in page  # the recipe says how many
+    auto = bench / "runs/auto"
+    shutil.copytree(run, auto, ignore=shutil.ignore_patterns("predictions", "scores"))
+    recipe = yaml.safe_load((auto / "config.yaml").read_text())
+    recipe["retrieval"]["k"] = "auto"
+    (auto / "config.yaml").write_text(yaml.safe_dump(recipe))
+    for command in (("predict", auto, "--as", "own"), ("evaluate", auto), ("report", auto)):
+        assert run_residency(*command).code == 0
+    chosen = json.loads((auto / "predictions/retrieval.json").read_text())
+    page = (auto / "report.html").read_text()
+    told = [0, chosen["samples"], *(f"{score:.3f}" for score in chosen["scores"].values()), chosen["k"]]
+    assert "".join(f'<td class="number">{cell}</td>' for cell in told) in page

@@ -19,7 +19,9 @@ from residency.evaluate.read import run_folders
 from residency.evaluate.records import Examination, Mark
 from residency.files import read_json, read_lines, sha256_file, write_text
 from residency.knowledge.adapt import FACTS, Adapted
+from residency.knowledge.calibration import NAME, Calibration
 from residency.recipe import load_recipe
+from residency.report.cases import show_cases
 from residency.report.caution import gather_cautions
 from residency.report.certainty import draw_differences, draw_question_gaps, draw_reliability, draw_subgroups
 from residency.report.figures import draw_curves
@@ -52,6 +54,7 @@ class Shown:
     claims: ClaimReport | None = None
     abstentions: tuple[Abstention, ...] = ()
     adapted: Adapted | None = None
+    calibrations: tuple[Calibration | None, ...] = ()
 
 
 def write_report(run: Path, data: Path | None = None) -> Path:
@@ -95,6 +98,7 @@ def read_shown(run: Path, data: Path | None = None) -> Shown:
         claims=read_json(claims, ClaimReport) if (claims := run / "scores" / "claims.json").is_file() else None,
         abstentions=tuple(read_json(at, Abstention) for at in sorted((run / "scores").glob("abstention*.json"))),
         adapted=read_json(found[0] / FACTS, Adapted) if found and (found[0] / FACTS).is_file() else None,
+        calibrations=tuple(_read_calibration(folder / "predictions" / NAME) for folder in folders),
     )
 
 
@@ -136,6 +140,7 @@ def render_page(shown: Shown) -> str:
         parts=_parts(shown.preflights),
         self_training=tell_self_training(shown.self_training),
         unable=show_unable(shown.adapted) if shown.adapted else None,
+        cases=show_cases(examination, shown.recipe, shown.calibrations),
         audit=flatten(shown.audit),
         versions=_versions(),
         commands=_commands(shown),
@@ -191,6 +196,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     value = json.loads(path.read_text(encoding="utf-8"))
     return value if isinstance(value, dict) else {"listed": value}
+
+
+def _read_calibration(path: Path) -> Calibration | None:
+    return read_json(path, Calibration) if path.is_file() else None
 
 
 def _read_metrics(path: Path) -> tuple[dict[str, Any], ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from residency.errors import UserError
 from residency.knowledge.index import CARD, IndexCard, case_entries, open_index, write_index
-from residency.knowledge.retrieve import find_neighbours, nearest_cases
+from residency.knowledge.retrieve import find_neighbours
 from residency.types import Sample
 
 DIMENSION, PICTURES_A_GROUP = 384, 10
@@ -53,17 +53,14 @@ def time_queries(out: Path, samples: list[Sample], vectors: dict[str, np.ndarray
     unit_ND = np.stack([vectors[sample.image] for sample in samples])
     unit_ND /= np.linalg.norm(unit_ND, axis=1, keepdims=True)
     group_N, question_N = (np.array([getattr(s, name) for s in samples]) for name in ("group", "question"))
-    for what in ("image", "hybrid", "nearest_cases"):
+    for what in ("image", "hybrid"):
         took, right, worked = [], [], process_time()
         for row in (int(rows[0]), *map(int, rows)):  # the first opens the files
             asked = samples[row]
             began = perf_counter()
-            if what == "nearest_cases":
-                found = [case.image for case in nearest_cases(index, vectors[asked.image], 5, asked.group)]
-            else:
-                hits = find_neighbours(index, asked, vectors[asked.image], 5, what, asked.prefix)
-                assert all(one.sample and one.sample.group != asked.group for one in hits)
-                found = [one.sample.image for one in hits if one.sample]
+            hits = find_neighbours(index, asked, vectors[asked.image], 5, what, asked.prefix)
+            assert all(one.sample and one.sample.group != asked.group for one in hits)
+            found = [one.sample.image for one in hits if one.sample]
             took.append(1000 * (perf_counter() - began))
             if what == "image":
                 allowed_N = (group_N != asked.group) & (question_N == asked.question)

@@ -168,7 +168,6 @@ def require_fresh(index: Index, data: Path, fold: int, images: int | None, encod
 
 def case_entries(samples: Sequence[Sample], vectors: Mapping[str, NDArray[np.float32]]) -> Iterator[Entry]:
     """Yield a row for each annotated sample, with its image's vector; the text is its question and answer."""
-    seen: set[str] = set()
     for sample in samples:
         yield Entry(
             id=sample.id,
@@ -176,9 +175,7 @@ def case_entries(samples: Sequence[Sample], vectors: Mapping[str, NDArray[np.flo
             text=f"{sample.prefix} {sample.suffix or ''}".strip(),
             sample=sample.model_copy(update={"context": None}),
             image_vector=vectors[sample.image],
-            first=sample.image not in seen,
         )
-        seen.add(sample.image)
 
 
 def _with_words(entries: Sequence[Entry], reader: TextEncoder | None) -> Iterator[Entry]:

@@ -4,7 +4,6 @@ No neighbour is of the sample's own group: that is a filter of the search itself
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +12,12 @@ from residency.asking import Retrieval
 from residency.knowledge.index import Index
 from residency.knowledge.store import Found, fuse_ranks
 from residency.models.sentences import TextEncoder
-from residency.types import Answer, Context, Neighbour, Sample
+from residency.types import Context, Neighbour, Sample
 
 CHOICES = (0, 1, 3, 5)
 """The numbers of neighbours that `k: auto` chooses among."""
 POOL = 50
 """How many of each list are fused."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """An annotated picture like the one asked about: its answers by question id (or wording), and how far it is."""
-
-    image: str
-    group: str
-    category: str | None
-    distance: float
-    answers: dict[str, Answer | str]
-
-
-def nearest_cases(index: Index, image_vector: NDArray[np.float32], k: int = 3, exclude_group: str = "") -> list[Case]:
-    """Return the k annotated pictures most like an image, none of a group, nearest first, each with all its answers."""
-    found = index.table.near_image(image_vector, k, without=exclude_group, first=True)
-    return [_case(index, one) for one in found if one.sample and one.distance is not None]
 
 
 def find_neighbours(
@@ -113,15 +95,3 @@ def _fill(template: str, told: Mapping[str, str]) -> str:
 def _word_case(template: str, sample: Sample) -> str:
     told = {"answer": sample.suffix or "", "question": sample.prefix, "category": sample.category or ""}
     return _fill(template, told)
-
-
-def _case(index: Index, found: Found) -> Case:
-    assert found.sample is not None and found.distance is not None
-    samples = index.table.samples_of(found.sample.image)
-    return Case(
-        image=found.sample.image,
-        group=found.sample.group,
-        category=found.sample.category,
-        distance=found.distance,
-        answers={sample.asks: sample.answer or sample.suffix or "" for sample in samples},
-    )

@@ -33,8 +33,6 @@ class Entry:
     sample: Sample | None = None
     image_vector: NDArray[np.float32] | None = None
     word_vector: NDArray[np.float32] | None = None
-    first: bool = False
-    """The first of its image's samples."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,13 @@ class Table:
             raise UserError(f"{folder} is damaged", found=found, do="make the index anew: residency index") from error
 
     def near_image(
-        self,
-        vector: NDArray[np.float32],
-        k: int,
-        *,
-        without: str = "",
-        question: str | None = None,
-        first: bool = False,
+        self, vector: NDArray[np.float32], k: int, *, without: str = "", question: str | None = None
     ) -> list[Found]:
         """Return the k cases nearest to an image's vector (cosine), none of the group `without`.
 
-        `question`: only answers to it. `first`: one entry an image. Both filters apply before the search.
+        `question`: only answers to it. Both filters apply before the search.
         """
-        wanted = _where("case", without, question) + (" AND first" if first else "")
-        return self._near(vector, "image_vector", wanted, k)
+        return self._near(vector, "image_vector", _where("case", without, question), k)
 
     def near_text(
         self,
@@ -115,11 +106,6 @@ class Table:
             return []
         search = self.table.search(MatchQuery(query, "text"), query_type="fts").where(where, prefilter=True).limit(k)
         return [_found(row, None) for row in search.select([*_SHOWN, "_score"]).to_list()]
-
-    def samples_of(self, image: str) -> list[Sample]:
-        """Return an image's annotated samples."""
-        rows = self.table.search().where(f"image = {_quoted(image)}").select(["sample"]).to_list()
-        return [Sample.model_validate_json(row["sample"]) for row in rows]
 
     def _near(self, vector: NDArray[np.float32], column: str, where: str, k: int) -> list[Found]:
         def search() -> Any:
@@ -170,8 +156,6 @@ def _arrow(entries: Sequence[Entry], image_size: int, word_size: int) -> Any:
         "kind": pa.array([entry.kind for entry in entries]),
         "held_by": pa.array([sample.group if sample else "" for sample in samples]),
         "question": pa.array([(sample.question or "") if sample else "" for sample in samples]),
-        "image": pa.array([sample.image if sample else "" for sample in samples]),
-        "first": pa.array([entry.first for entry in entries]),
         "text": pa.array([entry.text for entry in entries]),
         "sample": pa.array([sample.line() if sample else "" for sample in samples]),
         "image_vector": vectors("image_vector", image_size),
@@ -185,7 +169,7 @@ def _index_table(table: Any, rows: int) -> None:
     # ICU finds words in any language: Chinese has no spaces between them.
     words = FTS(base_tokenizer="icu", stem=True, remove_stop_words=False, ascii_folding=True)
     table.create_index("text", config=words)
-    for column, kind in (("kind", Bitmap()), ("question", Bitmap()), ("held_by", BTree()), ("image", BTree())):
+    for column, kind in (("kind", Bitmap()), ("question", Bitmap()), ("held_by", BTree())):
         table.create_index(column, config=kind)
     if rows > EXACT_UP_TO:
         lists = round(rows**0.5 / 2)

@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.main import get_command
 
-from residency.cli import app
 from residency.commands.app import HELP
+from residency.commands.every import app
 from residency.questionnaire import shipped_questionnaires
 from residency.recipe import load_recipe
 from tests.documents import DOCUMENTS, ROOT, commands_of, main_path

@@ -1,69 +1,65 @@
-"""The `residency` command: arguments in, one call each, and what it did, wrote, and what comes next out."""
+"""The `residency` command: arguments in, its exit code out; stopped at any time, it says so in one line.
 
-import warnings
-from importlib import import_module
-from pathlib import Path
-from typing import Annotated
+What it needs is imported within `main`, so that a command that is stopped while it imports ends in words, too.
+"""
 
-import typer
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import NoReturn
 
-from residency import __version__
-from residency.commands.app import Json, app
-from residency.errors import UserError
-from residency.processes import process_count
-from residency.tell import say, stop, tell
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A few minutes less: fewer patients, one epoch.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Do the whole job on simulated studies, offline, with the embedded model: studies to report."""
-    from residency.demo import run_demo
-
-    tell(run_demo(out, quick=quick, say=say), as_json, lines=("finding", "report"))
-
-
-# --help lists the commands in this order
-for about in ("data", "knowledge", "retrieval", "tuning", "exam", "evidence", "delivery", "clinic", "serve"):
-    import_module(f"residency.commands.{about}")
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"residency {__version__}")
-        raise typer.Exit
-
-
-SHARED = ("train", "predict")
-"""The commands whose work several processes can share."""
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    verb = context.invoked_subcommand
-    if process_count() > 1 and verb not in SHARED:
-        do = "give the command without torchrun or accelerate launch"
-        raise UserError(f"residency {verb} works in one process", found=f"{process_count()} processes", do=do)
+GOES_ON = (
+    "demo", "train", "variants", "prompts", "sweep", "pretrain", "predict", "probe", "verify", "serve",
+)  # fmt: skip
+"""The commands that go on where they were stopped; what the others write appears whole or not at all."""
+STOPPED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 
 def main() -> None:
-    """Run the command; a user's error is told in words, with exit code 1 (a check) or 2 (the call)."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-    try:
-        app()
-    except UserError as error:
-        stop(error)
-    except OSError as error:
-        if error.errno is None:  # not the system's, so not the user's to mend
+    """Run the command; a user's error is told in words, with exit code 1 (a check), 2 (the call), 130 (Ctrl-C)."""
+    with _noting_stop() as pressed:
+        try:
+            from residency.commands.every import run_command
+
+            run_command()
+        except BaseException as ended:
+            code = ended.code if isinstance(ended, SystemExit) else 1
+            if code == STOPPED or (pressed and code):
+                _end_stopped(sys.argv[1:])
+            if isinstance(ended, Exception):
+                from residency.tell import tell_error
+
+                tell_error(ended)
             raise
-        what = f"{error.filename or 'a file'} cannot be read or written"
-        do = "free some space, or ask for the right to it; then give the same command again"
-        stop(UserError(what, found=error.strerror, do=do, exit_code=1))
+
+
+@contextmanager
+def _noting_stop() -> Iterator[list[int]]:
+    """Note that Ctrl-C was pressed, for some libraries make another error of it, which no longer tells."""
+    pressed: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> NoReturn:
+        pressed.append(signum)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield pressed  # whoever started us has an answer of their own
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if pressed else signal.default_int_handler)
+
+
+def _end_stopped(arguments: list[str]) -> NoReturn:
+    from residency.processes import is_first
+
+    goes = "goes on" if arguments[:1] and arguments[0] in GOES_ON else "starts anew"
+    if is_first():
+        sys.stderr.write(f"stopped; what is written stays, and the same command {goes}\n")
+    raise SystemExit(STOPPED) from None

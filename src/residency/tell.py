@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -25,11 +25,20 @@ def say(line: str) -> None:
         error_console.print(line, markup=False)
 
 
-def stop(error: UserError) -> NoReturn:
-    """Tell an error and end with its exit code; of several processes the first tells what is wrong with all."""
+def tell_error(error: Exception) -> None:
+    """Tell an error that a user can mend and end with its exit code; return where it is none.
+
+    Of several processes the first tells what is wrong with all.
+    """
+    if isinstance(error, OSError) and error.errno is not None:  # the system's own: a full disk, a missing right
+        what = f"{error.filename or 'a file'} cannot be read or written"
+        do = "free some space, or ask for the right to it; then give the same command again"
+        error = UserError(what, found=error.strerror, do=do, exit_code=1)
+    if not isinstance(error, UserError):
+        return
     await_first()
     error_console.print(f"error: {error}", style="red" if error_console.is_terminal else None, markup=False)
-    raise SystemExit(error.exit_code)
+    raise SystemExit(error.exit_code) from None
 
 
 def tell(result: Any, as_json: bool, *, next: str | None = None, lines: tuple[str, ...] = ()) -> None:

@@ -29,8 +29,7 @@ def sweep(
 
     done = run_sweep(recipe, settings, say)
     if done.left:
-        say(f"interrupted, {done.left} left; go on with: residency sweep {recipe} {' '.join(settings)}")
-        raise typer.Exit(130)
+        raise KeyboardInterrupt
     if as_json:
         tell(done, True)
         return

@@ -31,8 +31,7 @@ def train(
         say(f"{run}: fold {fold}")
         results.append(examine_fold(asked, run, fold, say=say))
         if results[-1].predicted is None:
-            say(f"interrupted; a checkpoint is kept. Go on with: residency train {recipe} {' '.join(overrides or [])}")
-            raise typer.Exit(130)
+            raise KeyboardInterrupt
     folds = {"folds": [result.model_dump(mode="json") for result in results]}
     tell(folds if as_json else {"runs": [str(run) for _, run in run_folders(asked)]}, as_json, next=done)
 
@@ -54,8 +53,7 @@ def variants(
 
     found = compare_variants(load_recipe(recipe, overrides or []), say, rate=rate, ratings=ratings or [])
     if found is None:
-        say("interrupted; a checkpoint is kept. The same command goes on")
-        raise typer.Exit(130)
+        raise KeyboardInterrupt
     if as_json:
         tell(found, True)
         return

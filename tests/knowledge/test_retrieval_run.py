@@ -195,3 +195,21 @@ def test_the_report_shows_what_was_copied_and_how_many_validation_chose(bench: P
     page = (auto / "report.html").read_text()
     told = [0, chosen["samples"], *(f"{score:.3f}" for score in chosen["scores"].values()), chosen["k"]]
     assert "".join(f'<td class="number">{cell}</td>' for cell in told) in page
+
+
+def test_answers_are_explained_under_the_prompts_that_they_were_given_to(bench: Path) -> None:
+    """Held against the same answers under prompts that tell of nothing: other words, another loss by deletion."""
+    lost = []
+    for k in (2, 0):
+        run = shutil.copytree(bench / "runs/told", bench / f"runs/explained-{k}")
+        recipe = yaml.safe_load((run / "config.yaml").read_text())
+        recipe["retrieval"]["k"] = k
+        (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+        done = run_residency("explain", run, "--images", 2, "--questions", "side", "--json")
+        assert done.code == 0, done.err
+        (outcome,) = json.loads(done.out)["outcomes"]
+        assert outcome["answers"] == 2
+        lines = [json.loads(line) for line in (run / "explained/test.jsonl").read_text().splitlines()]
+        lost.append([(line["prediction"], line["deletion"]) for line in lines])
+    assert [answer for answer, _ in lost[0]] == [answer for answer, _ in lost[1]]
+    assert lost[0] != lost[1]

@@ -16,6 +16,7 @@ from residency.explain.heat import Heat, map_answers
 from residency.explain.picture import Picture
 from residency.files import read_lines, write_json, write_lines, written_whole
 from residency.models.registry import Opened, open_run, read_run
+from residency.neighbours import open_tell
 from residency.paper import set_exam
 from residency.progress import track
 from residency.types import Prediction, Record, Sample, SplitName
@@ -78,17 +79,19 @@ def explain_split(
     """Explain a run's own answers to a split (made first where they are not there), and write what was found.
 
     `images`: so many, drawn with the seed; `share`: of the sector's area, deleted; `draws`: random regions an answer.
+    Similar cases that the prompts tell of stay as they were found by the whole picture.
 
     Raises:
         UserError: no such run, dataset or question.
     """
     recipe = read_run(run)
-    _require_plain(recipe)
+    _require_apart(recipe)
     answered = predict_run(run, data=data, split=split, modes=("own",), floors=False)
     _, opened = open_run(run)  # after predict_run has let go of its own: never two models in memory
     exam = set_exam(recipe, data, split, recipe.fold if isinstance(recipe.fold, int) else 0)
     said = {line.id: line.prediction for line in read_lines(Path(answered.files[0]), Prediction)}
-    samples = _choose(exam.asked, said, questions, images)
+    told = open_tell(recipe, exam.training, exam.fold, run, opened)(exam.asked, None)
+    samples = _choose(told, said, questions, images)
     folder = out or run / "explained"
     explained: list[Explained] = []
     for _, of_image in track([(i, list(s)) for i, s in groupby(samples, lambda s: s.image)], "images explained"):
@@ -102,18 +105,17 @@ def explain_split(
     return result
 
 
-def _require_plain(recipe: Recipe) -> None:
-    """Make sure that each answer hangs on one picture and one question.
+def _require_apart(recipe: Recipe) -> None:
+    """Make sure that each answer hangs on one question.
 
     Raises:
         UserError: it does not.
     """
-    beside = {"ask: together": recipe.ask == "together", "retrieval": recipe.retrieval is not None}
-    if found := [name for name, there in beside.items() if there]:
+    if recipe.ask == "together":
         raise UserError(
             f"{recipe.name} is asked more than a question about a picture, so what an answer hangs on cannot be told",
-            found=", ".join(found),
-            allowed="runs that ask each question alone, without similar cases",
+            found="ask: together",
+            allowed="runs that ask each question alone",
         )
 
 

@@ -149,3 +149,25 @@ def test_a_dataset_of_dicom_files_is_audited_and_split_without_a_leak(tmp_path: 
     splits = json.loads((tmp_path / "dataset" / "splits.json").read_text())["folds"][0]
     assert not {*splits["train"]} & {*splits["test"]}
     assert all(group.startswith("P-") for groups in splits.values() for group in groups)
+
+
+def test_a_broken_file_among_plain_pictures_is_a_problem_like_others(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [HEADINGS]
+    for number in range(5):
+        draw_image(tmp_path / "images" / f"{number}.png", seed=number)
+        rows.append((f"{number}.png", f"P{number}", "abdomen", "A", *ROW))
+    (tmp_path / "images" / "stray.dcm").write_bytes(bytes(500))
+    (tmp_path / "images" / "named.dcm").write_bytes(b"from the ward")
+    (tmp_path / "images" / "bad.png").write_bytes(b"no picture")
+    rows += [(name, "P9", "abdomen", "A", *ROW) for name in ("bad.png", "named.dcm")]
+    write_book(tmp_path / "answers.xlsx", {"Annotations": rows})
+    done = ingest(tmp_path, "--group-by", "column:Patient")
+    assert done.code == 1
+    assert "check failed: ingest: 3 problem(s)" in done.err
+    for told in ("`bad.png`: cannot be decoded", "`named.dcm`: is no DICOM file", "  stray.dcm: is no DICOM file"):
+        assert told in done.err
+    done = ingest(tmp_path, "--group-by", "column:Patient", "--skip-bad")
+    assert done.code == 0, done.err
+    assert "skipped rows: 2" in done.out and "stray.dcm" in done.out
+    assert {sample["image"].rpartition("/")[2] for sample in samples_of(tmp_path)} == {f"{n}.png" for n in range(5)}
+    assert "say what must stay together in a split" in ingest(tmp_path, "--skip-bad", "--replace").err

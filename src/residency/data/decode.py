@@ -24,10 +24,13 @@ def is_dicom_folder(images: Path) -> bool:
 
 
 @contextmanager
-def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Origin, Decoded | None]]:
+def decoded(
+    origin: Origin, out: Path, settings: Settings
+) -> Iterator[tuple[Origin, Decoded | None, Sequence[Problem]]]:
     """Yield the source with its DICOM files as PNGs in a hidden folder beside `out`, gone when the block ends.
 
-    Sources without DICOM are yielded as they are, with None.
+    Sources without DICOM are yielded as they are, with None; and so are plain pictures among which lie files that are
+    called DICOM and cannot be used, with what is wrong with each.
 
     Raises:
         MissingExtra: pydicom, a decoder or RapidOCR is not installed.
@@ -35,7 +38,7 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
         UserError: no folder can be made.
     """
     if origin.place.unpacked or not is_dicom_folder(origin.place.images):
-        yield origin, None
+        yield origin, None, ()
         return
     listed = list_folder(origin.place.images)
     folder = hidden_folder(out)
@@ -43,13 +46,15 @@ def decoded(origin: Origin, out: Path, settings: Settings) -> Iterator[tuple[Ori
         (folder / "images").mkdir()
         found = write_pictures(listed.files, folder / "images", settings)
         if not found.images:
-            do = "remove them where the folder's pictures are plain ones; else bring files that hold pictures"
-            raise CheckFailed("dicom", found.refused, do=do)
+            if not any(name.lower().endswith(ENDINGS) for name in listed.others):
+                raise CheckFailed("dicom", found.refused, do="bring files that hold pictures")
+            yield origin, None, found.refused
+            return
         _note_others(listed.others, found, settings)
         if unnamed := len({one.sha256 for one in found.images.values() if one.patient is None}):
             message = f"{unnamed} file(s) name no patient: their study is their group"
             found.notes.append(Problem(kind="no-patient", message=message))
-        yield replace(origin, place=replace(origin.place, images=folder / "images", unpacked=True)), found
+        yield replace(origin, place=replace(origin.place, images=folder / "images", unpacked=True)), found, ()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

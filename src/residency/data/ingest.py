@@ -108,22 +108,24 @@ def ingest(
         UserError: a file or an argument that cannot be used.
         CheckFailed: `ingest` (bad rows, all of them), `split-leak`, or `sources-unchanged`; nothing was written.
     """
-    group_by = group_by or (FROM_FILE if images.is_dir() and is_dicom_folder(images) else "")
-    check_grouping(group_by)
+    grouped = group_by or (FROM_FILE if images.is_dir() and is_dicom_folder(images) else "")
+    check_grouping(grouped)
     _check_out(out, images, replace_old)
     origin = beside_boxes(find_origin(sheet, images, format, questions, labels), boxes)
     before = {path: sha256_file(path) for path in origin.files}
     settings = dicom or Settings(draw_veil())
     with (
         unpacked(origin, out, limit, seed) as origin,
-        decoded(origin, out, settings) as (origin, dicoms),
+        decoded(origin, out, settings) as (origin, dicoms, strays),
         quiet_readers(),
         paused_collector(),
-        reading_ahead((index := _index(images, origin, dicoms)).paths) as finish,
+        reading_ahead((index := _index(images, origin, dicoms).without(strays)).paths) as finish,
     ):
+        if strays:
+            check_grouping(group_by or "")  # plain pictures after all
         material = read_material(origin, images, questionnaire, out)
         within = IMAGES if origin.place.unpacked else None
-        frame = Frame(index, material.questionnaire, group_by, out, tuple(layers), within=within)
+        frame = Frame(index, material.questionnaire, grouped, out, tuple(layers), within=within)
         if dicoms:
             frame = replace(frame, told=dicoms.images, veil=settings.veil)
         # Rows are read while the images are, each image taken for readable; lines tell boxes by an image's size.
@@ -131,8 +133,9 @@ def ingest(
         read, unreadable = finish()
         frame = frame.with_images(read, unreadable)
         gathered = _gather(material, frame) if early is None or unreadable else early
-        if gathered.problems and not skip_bad:
-            raise CheckFailed("ingest", gathered.problems, do="mend these, or leave their rows out with --skip-bad")
+        problems = [*gathered.problems, *(flag for flag in gathered.flags if flag in strays)]
+        if problems and not skip_bad:
+            raise CheckFailed("ingest", problems, do="mend these, or leave them out with --skip-bad")
         asked = material.questionnaire
         if asks:
             gathered.samples, asked = ask_of_boxes(gathered.samples, asked, asks)

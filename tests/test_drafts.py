@@ -88,6 +88,17 @@ def test_fhir_drafts_of_plain_pictures_are_valid_and_marked(run: Path, tmp_path:
     assert observations == len(made)
 
 
+def test_a_file_of_something_else_is_told_by_its_first_lines(run: Path, tmp_path: Path) -> None:
+    data = run.parents[1] / "dataset"
+    lines = len((data / "samples.jsonl").read_text().splitlines())
+    done = run_residency("draft", data / "samples.jsonl", "--data", data, "--out", tmp_path / "out")
+    assert done.code == 1
+    assert f"check failed: readable-lines: {lines} problem(s)" in done.err
+    assert [f"line {number}:" in done.err for number in (1, 5, 6)] == [True, True, False]
+    assert f"\n  and {lines - 5} more\n" in done.err and len(done.err.splitlines()) == 8
+    assert "do:      name the file that is meant" in done.err
+
+
 def test_structured_reports_of_plain_pictures_are_valid_and_refer_to_captures(run: Path, tmp_path: Path) -> None:
     predictions, data = run / "predictions" / "test.own.jsonl", run.parents[1] / "dataset"
     draft(predictions, data, tmp_path / "sr", "--as", "sr")

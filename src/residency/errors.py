@@ -32,11 +32,18 @@ class UserError(Exception):
 
 
 class CheckFailed(UserError):
-    """A named check that data or a run did not pass (exit code 1); carries every problem found, not the first."""
+    """A named check that data or a run did not pass (exit code 1); carries every problem found, not the first.
 
-    def __init__(self, check: str, problems: Sequence[Problem], *, do: str | None = None) -> None:
+    `most` are shown (None: all), the others counted.
+    """
+
+    def __init__(
+        self, check: str, problems: Sequence[Problem], *, do: str | None = None, most: int | None = None
+    ) -> None:
         self.check, self.problems = check, tuple(problems)
-        shown = "\n".join(f"  {problem}" for problem in self.problems)
+        shown = "\n".join(f"  {problem}" for problem in self.problems[:most])
+        if most is not None and (left := len(self.problems[most:])):
+            shown += f"\n  and {left} more"
         super().__init__(f"check failed: {check}: {len(self.problems)} problem(s)\n{shown}", do=do, exit_code=1)
 
 

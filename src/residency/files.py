@@ -17,6 +17,8 @@ from residency.errors import CheckFailed, UserError
 from residency.types import Problem, Record, Source
 
 R = TypeVar("R", bound=Record)
+SHOWN_LINES = 5
+"""So many bad lines of a file are shown; where there are more, it is most likely another file."""
 
 
 @contextmanager
@@ -191,7 +193,8 @@ def read_lines(path: Path, kind: type[R]) -> list[R]:
             where = ".".join(str(part) for part in first["loc"])
             problems.append(Problem(kind="bad-line", message=f"{where}: {first['msg']}".lstrip(": "), source=place))
     if problems:
-        raise CheckFailed("readable-lines", problems)
+        do = "name the file that is meant, or make it anew with the command that writes it"
+        raise CheckFailed("readable-lines", problems, do=do, most=SHOWN_LINES)
     return records
 
 

@@ -1,6 +1,7 @@
 """A trained run served: its own questions, answered as in its exam, and not sure where a risk was promised."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_a_run_whose_dataset_is_gone_says_what_to_do(run: Path, tmp_path: Path) 
     finally:
         moved.rename(run.parent.parent / "data")
     assert done.code == 2 and "is not a dataset" in done.err
+
+
+def test_a_missing_tokens_file_is_told_with_the_line_that_makes_it(tmp_path: Path) -> None:
+    tokens = tmp_path / "ward 3" / "tokens.yaml"
+    asked = ("serve", "--model", "nano", "--port", 0, "--store", tmp_path / "s", "--tokens", tokens)
+    done = run_residency(*asked)
+    assert done.code == 2 and f"there is no tokens file {tokens}" in done.err
+    line = done.err.partition("do:")[2].strip()
+    assert line == f"residency token NAME --role reviewer --tokens '{tokens}'"
+    assert run_residency(*shlex.split(line)[1:]).code == 0
+    assert tokens.is_file()
 
 
 def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +68,14 @@ def read_people(path: Path) -> People:
     Raises:
         UserError: it is missing, or holds anything but names with a role and a hash.
     """
+    do = f"residency token NAME --role reviewer --tokens {shlex.quote(str(path))}"
+    if not is_there(path):
+        raise UserError(f"there is no tokens file {path}", found="nothing there", do=do)
     try:
         entries = TypeAdapter(dict[Name, Entry]).validate_python(yaml.safe_load(read_text(path)))
     except (yaml.YAMLError, ValidationError):
         entries = {}
     if not entries:
-        do = f"residency token NAME --role reviewer --tokens {path}  makes one"
         raise UserError(f"{path} is no tokens file", found="other than NAME: {role, sha256}", do=do)
     return People(entries)
 

@@ -2,18 +2,22 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from residency.data.dataset import load_dataset
+from residency.dicom.veil import open_veil
 from residency.files import read_lines
 from residency.types import Prediction, Sample
+from tests.dicom.files import made_header, save_as, with_pixels, write_dicom
 from tests.knowledge.bench import build_bench
 from tests.run_command import call_residency, run_residency
 from tests.serve.server import Server, running
@@ -21,15 +25,20 @@ from tests.serve.server import Server, running
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run whose prompts tell of two cases, or of as many as validation chose (`auto`, beside it)."""
+    """A tiny run whose prompts tell of two cases; its patients are called as DICOM files' are under `salt.txt`."""
     folder = build_bench(tmp_path_factory.mktemp("told"))
+    veil = open_veil(folder / "salt.txt")
+    for file in (folder / "data" / "samples.jsonl", folder / "data" / "splits.json"):
+        named = re.sub(r"O'Neil (\d+)", lambda found: veil.name("P", f"QX{found[1]}"), file.read_text())
+        file.write_text(named)
     assert call_residency("train", folder / "recipe.yaml", "retrieval.train=true") == 0
     return folder / "runs" / "told"
 
 
 @pytest.fixture(scope="module")
 def server(run: Path) -> Iterator[Server]:
-    with running(run.parent, ["serve", "--model", str(run)], run / "reviews") as server:
+    options = ["--salt", str(run.parents[1] / "salt.txt"), "--mask-text", "none"]
+    with running(run.parent, ["serve", "--model", str(run), *options], run / "reviews") as server:
         yield server
 
 
@@ -74,17 +83,25 @@ def test_a_served_run_is_told_of_the_cases_of_its_exam_and_answers_the_same(run:
 
 
 def test_a_picture_of_a_known_group_is_told_of_no_case_of_it(run: Path, server: Server, tmp_path: Path) -> None:
+    """By the dataset's name of it, by the patient's own number, by a DICOM file, by the training picture itself."""
     training = samples_of(run, "train")
     group_of = {sample.id: sample.group for sample in training.values()}
-    for sample in list({one.image: one for one in training.values()}.values())[:4]:
+    veil, turned = open_veil(run.parents[1] / "salt.txt"), tmp_path / "turned.png"
+    patient_of = {veil.name("P", f"QX{number}"): f"QX{number}" for number in range(12)}
+    for sample in list({one.image: one for one in training.values()}.values())[:3]:
         with Image.open(sample.image) as file:
-            file.rotate(1).save(tmp_path / "turned.png")  # another file, whose group is said
-        cases = [server.interpret(tmp_path / "turned.png", group=sample.group), server.interpret(Path(sample.image))]
-        for case in cases:
-            for answer in case["answers"]:
-                assert len(answer["neighbours"]) == 2
-                assert sample.group not in {group_of[id] for id in answer["neighbours"]}
-        unsaid = server.interpret(tmp_path / "turned.png")["answers"]
+            file.rotate(1).save(turned)
+            header = with_pixels(made_header(patient=patient_of[sample.group]), np.array(file.convert("L")))
+        cases = [
+            server.interpret(turned, group=sample.group),
+            server.interpret(turned, group=patient_of[sample.group].lower()),
+            server.interpret(write_dicom(tmp_path / "study.dcm", save_as(header))),
+            server.interpret(Path(sample.image)),
+        ]
+        for answer in (answer for case in cases for answer in case["answers"]):
+            assert len(answer["neighbours"]) == 2
+            assert sample.group not in {group_of[id] for id in answer["neighbours"]}
+        unsaid = server.interpret(turned)["answers"]
         assert sample.group in {group_of[id] for answer in unsaid for id in answer["neighbours"]}
 
 
@@ -107,6 +124,8 @@ def test_as_many_are_told_as_validation_chose(run: Path, tmp_path: Path) -> None
     recipe = yaml.safe_load((auto / "config.yaml").read_text())
     recipe["retrieval"]["k"] = "auto"
     (auto / "config.yaml").write_text(yaml.safe_dump(recipe))
+    strange = run_residency("serve", "--model", run, "--salt", tmp_path / "none.txt")
+    assert strange.code == 2 and "no such salt" in strange.err
     refused = run_residency("serve", "--model", auto, "--store", tmp_path / "s", "--port", 0)
     assert refused.code == 2 and "has not been chosen" in refused.err
     assert f"residency predict {auto} --as own" in refused.err

@@ -50,6 +50,9 @@ def serve(
     mask_text: Annotated[
         Literal["dicom", "all", "none"], typer.Option(help="Uploads in which burned-in text is found and masked.")
     ] = "dicom",
+    salt: Annotated[
+        Path | None, typer.Option(help="The file of `ingest --salt`: DICOM's patients are called as the dataset does.")
+    ] = None,
 ) -> None:
     """Interpret uploaded images on this machine: a page and an API, reviews kept. Not for diagnosis."""
     from residency.serve.run import Wanted, run_server
@@ -59,7 +62,7 @@ def serve(
             model=model, data=data, questionnaire=questionnaire, port=port, host=host, store=store, database=database,
             tokens=tokens, hosts=tuple(allow_host or ()), certificate=certificate, key=key, batch=batch,
             places=places, threads=threads, timeout=timeout, most_mb=most_mb, upload_seconds=upload_seconds,
-            masking=mask_text,
+            masking=mask_text, salt=salt,
         ),
         say,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from residency.data.images import ImageFile
 from residency.data.index import ImageIndex
 from residency.data.wording import LAYERS, Layer, Lexicon
+from residency.dicom.deidentify import name_group
 from residency.dicom.pictures import SourceImage
 from residency.dicom.veil import Veil
 from residency.errors import UserError
@@ -92,7 +93,7 @@ class Frame:
     def own_group(self, image: str) -> str | None:
         """Return the patient that the image's DICOM file names, else its study."""
         told = self.told.get(image)
-        return None if told is None else told.patient or f"S-{told.study[-12:]}"
+        return None if told is None else name_group(told.patient, told.study)
 
     def own_spacing(self, image: str) -> tuple[float, float] | None:
         """Return (row, column) mm a pixel as the image's DICOM file says."""

@@ -51,6 +51,11 @@ class Identity:
     attributes: dict[str, str]
 
 
+def name_group(patient: str | None, study: str) -> str:
+    """Return the group that pictures of a file belong to: its patient's name, else the end of its study's UID."""
+    return patient or f"S-{study[-12:]}"
+
+
 def read_identity(header: "Dataset", veil: Veil, digest: str) -> Identity:
     """Return the names of a file's patient, study and picture; `digest` is the SHA-256 of its bytes.
 

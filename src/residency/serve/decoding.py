@@ -14,6 +14,7 @@ from PIL import Image
 from residency.data.images import MAX_PIXELS
 from residency.dicom.apart import Apart
 from residency.dicom.burned import TextReader, clear_text
+from residency.dicom.deidentify import name_group
 from residency.dicom.header import Limits, is_dicom
 from residency.dicom.header import Refused as Unusable
 from residency.dicom.pictures import boxes_of
@@ -49,20 +50,20 @@ class Origin(Record):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture without anything that names a person; `patient` is a hashed name, None where the file has none."""
+    """A picture without anything that names a person; `group` is a DICOM file's patient or study by a hashed name."""
 
     image: Image.Image
     origin: Origin
-    patient: str | None = None
+    group: str | None = None
     spacing_mm: tuple[float, float] | None = None
 
 
 class Decoder:
-    """Decodes uploads, safe to share between threads; `close` ends its process."""
+    """Decodes uploads, safe to share between threads; `close` ends its process. `veil` hides who they are of."""
 
-    def __init__(self, salt: bytes, masking: Masking = "dicom", file_bytes: int = 32 << 20) -> None:
+    def __init__(self, veil: Veil, masking: Masking = "dicom", file_bytes: int = 32 << 20) -> None:
         self.masking = masking
-        self._veil = Veil(salt)
+        self.veil = veil
         self._limits = Limits(file_bytes=file_bytes, frame_pixels=MAX_PIXELS)
         self._apart = Apart(seconds=SECONDS)
         self._reader: TextReader | None = None
@@ -93,7 +94,7 @@ class Decoder:
         self._apart.close()
 
     def _decode_dicom(self, data: bytes) -> Decoded:
-        raw = self._apart.read_raw(data, self._limits, self._veil, most=1)
+        raw = self._apart.read_raw(data, self._limits, self.veil, most=1)
         keep = self.masking == "none"
         reading = clear_raw(raw, None if keep else self._text_reader(), "keep" if keep else "mask")
         origin = Origin(
@@ -103,8 +104,8 @@ class Decoder:
             removed=tuple(Removed(what=r.name, tag=r.tag, done=r.action) for r in reading.removed),
             spacing_unknown=reading.scale.why,
         )
-        patient = reading.identity.patient or reading.identity.study
-        return Decoded(reading.frames[0].picture.convert("RGB"), origin, patient, reading.spacing_mm)
+        group = name_group(reading.identity.patient, reading.identity.study)
+        return Decoded(reading.frames[0].picture.convert("RGB"), origin, group, reading.spacing_mm)
 
     def _text_reader(self) -> TextReader:
         with self._lock:

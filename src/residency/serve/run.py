@@ -41,6 +41,7 @@ class Wanted:
     most_mb: int = 32
     upload_seconds: float = 30.0
     masking: Literal["dicom", "all", "none"] = "dicom"
+    salt: Path | None = None
 
 
 def require_packages() -> None:
@@ -69,6 +70,7 @@ def run_server(wanted: Wanted, say: Callable[[str], None]) -> None:
 
     people = read_people(wanted.tokens) if wanted.tokens else People({})
     check_certificate(wanted.certificate, wanted.key)
+    check_salt(wanted.salt)
     listening = listen_at(wanted.host, wanted.port)
     torch.set_num_threads(wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     interpreter = open_interpreter(wanted.model, wanted.data, wanted.questionnaire)
@@ -83,6 +85,7 @@ def serve_model(
     Raises:
         UserError: the store cannot be used.
     """
+    from residency.dicom.veil import Veil, open_veil
     from residency.serve.api import create_app
     from residency.serve.decoding import Decoder
     from residency.serve.guard import LOOPBACK, Rules
@@ -99,7 +102,8 @@ def serve_model(
         told = make_token()
         people = People({"admin": Entry(role="admin", sha256=hash_token(told))})
     logs = Logs()
-    decoder = Decoder(store.salt, wanted.masking, wanted.most_mb << 20)
+    veil = open_veil(wanted.salt) if wanted.salt else Veil(store.salt)
+    decoder = Decoder(veil, wanted.masking, wanted.most_mb << 20)
     worker = Worker(interpreter, wanted.batch, wanted.places)
     service = Service(interpreter, worker, store, decoder, Meters(), wanted.timeout)
     names = (*LOOPBACK, wanted.host, socket.gethostname().lower(), *(name.lower() for name in wanted.hosts))
@@ -139,6 +143,16 @@ def check_certificate(certificate: Path | None, key: Path | None) -> None:
         return
     if lost := [str(file) for file in (certificate, key) if file and not file.is_file()]:
         raise UserError("no such certificate or key", found=lost, do="--certificate FILE.pem --key FILE.key")
+
+
+def check_salt(salt: Path | None) -> None:
+    """See that the secret is there: one that is made now is not what the dataset's patients were named under.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if salt and not salt.is_file():
+        raise UserError("no such salt", found=salt, do="name the file of `residency ingest --salt`, or leave it out")
 
 
 def _default_store(model: str) -> Path:

@@ -65,17 +65,24 @@ class Service:
         yield case
 
     def _take(self, upload: Upload) -> tuple[Picture, str]:
-        """Decode an upload and keep its copy; a picture without a group is one of its own, but for the training's."""
+        """Decode an upload and keep its copy; a picture without a group is one of its own."""
         decoded = self.decoder.decode(upload.data)
         data, sha256 = pack_picture(decoded.image)
-        learned = self.interpreter.find_group(hashlib.sha256(upload.data).hexdigest())
-        group = self.store.hide_group(upload.group or learned or decoded.patient or sha256)
+        group = self.store.hide_group(self._name_group(upload, decoded.group) or sha256)
         spacing_mm = upload.spacing_mm or decoded.spacing_mm
         path = self.store.keep_image(data, sha256)
         picture = Picture(decoded.image, str(path), group, spacing_mm, decoded.origin)
         if fault := self.interpreter.find_fault(picture):
             raise Refused(422, f"this model cannot be asked about the picture: {fault}")
         return picture, sha256
+
+    def _name_group(self, upload: Upload, own: str | None) -> str | None:
+        """Return what an upload's group is called, as the training samples call it if it is one of theirs: a patient's
+        number that is hidden in the dataset, or a training picture itself."""
+        if not upload.group:
+            return self.interpreter.find_group(hashlib.sha256(upload.data).hexdigest()) or own
+        hidden = self.decoder.veil.name("P", upload.group.upper())
+        return hidden if hidden in self.interpreter.groups.values() else upload.group
 
     def _conclude(
         self, picture: Picture, sha256: str, answers: dict[str, AnswerTold], seconds: float

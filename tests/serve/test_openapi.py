@@ -10,6 +10,7 @@ from tests.serve.server import Server
 
 ASKED = (
     ("POST", "/v1/interpret"), ("GET", "/v1/cases"), ("GET", "/v1/cases/{case}"), ("GET", "/v1/cases/{case}/image"),
+    ("GET", "/v1/cases/{case}/draft"),
     ("POST", "/v1/reviews"), ("GET", "/v1/reviews"),
 )  # fmt: skip
 PLAIN = ("/health", "/metrics", "/v1/model", "/v1/reviews/summary", "/v1/reviews/sheet")
@@ -53,6 +54,8 @@ def test_the_description_has_examples_and_all_of_it_is_tried(server: Server) -> 
     assert {(verb.upper(), path) for path, verbs in told["paths"].items() for verb in verbs} >= {
         (method, path) for method, path, _ in TRIED
     }
+    drafted = told["paths"]["/v1/cases/{case}/draft"]["get"]["responses"]["200"]["content"]
+    assert drafted["application/fhir+json"]["example"]["entry"][0]["resource"]["status"] == "preliminary"
     assert told["components"]["schemas"]["ReviewSent"]["examples"]
     assert told["components"]["schemas"]["Interpretation"]["examples"]
 

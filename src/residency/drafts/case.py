@@ -17,7 +17,8 @@ NOTHING = "(nothing)"
 class Finding:
     """What a model answered to one question about one picture; `answer` is None where its text is no answer.
 
-    `parts` are sub-answers by id (`q5.weeks`); `confidence` is in [0, 1], None where the model gave none.
+    `parts` are sub-answers by id (`q5.weeks`); `confidence` is in [0, 1], None where the model gave none. `reviewer` is
+    the person who accepted the answer or gave it, empty where nobody did; `sure`: whether the model is.
     """
 
     sample: str
@@ -27,6 +28,15 @@ class Finding:
     text: str
     parts: Mapping[str, Answer] = field(default_factory=dict)
     confidence: float | None = None
+    reviewer: str = ""
+    sure: bool = True
+
+    @property
+    def notice(self) -> str:
+        """What must stand beside the answer: that nobody, or who, has reviewed it."""
+        if self.reviewer:
+            return f"Draft, this answer reviewed by {self.reviewer}. {NOT_FOR_DIAGNOSIS}"
+        return DRAFT if self.sure else f"The model is not sure. {DRAFT}"
 
     @property
     def name(self) -> str:
@@ -59,7 +69,8 @@ class Person:
 class Case:
     """One study by one model: what one draft is about. Every draft of the same case has the same `uid`s.
 
-    `patient` is a name that tells nothing; `person` is there only where a user brought the original files.
+    `patient` is a name that tells nothing; `person` is there only where a user brought the original files. `edition`
+    tells a draft from an earlier one of the same case, whose answers were others.
     """
 
     model: str
@@ -67,6 +78,17 @@ class Case:
     patient: str
     pictures: tuple[Picture, ...]
     person: Person | None = None
+    edition: str = ""
+
+    @property
+    def notice(self) -> str:
+        """What must stand on the draft: that nobody has reviewed it, or who how much of it."""
+        findings = [finding for picture in self.pictures for finding in picture.findings]
+        reviewers = sorted({finding.reviewer for finding in findings if finding.reviewer})
+        if not reviewers:
+            return DRAFT
+        told = f"{sum(bool(finding.reviewer) for finding in findings)} of {len(findings)} answers reviewed"
+        return f"Draft by a computer program, {told} by {', '.join(reviewers)}. {NOT_FOR_DIAGNOSIS}"
 
     @property
     def name(self) -> str:
@@ -77,7 +99,8 @@ class Case:
     @property
     def key(self) -> str:
         """What makes this case this one."""
-        return "\0".join((self.model, self.patient, *(picture.image for picture in self.pictures)))
+        edition = (self.edition,) if self.edition else ()
+        return "\0".join((self.model, self.patient, *(picture.image for picture in self.pictures), *edition))
 
     def uid(self, *what: str) -> str:
         """Return a DICOM UID of 128 bits that belongs to this case alone."""
@@ -132,9 +155,9 @@ def _finding(prediction: Prediction, sample: Sample, question: Question | None) 
         sample=sample.id,
         question=sample.question or "question",
         wording=question.wording if question else clean_words(sample.prefix),
-        answer=_clean(prediction.parsed) if prediction.parsed is not None else None,
+        answer=clean_answer(prediction.parsed) if prediction.parsed is not None else None,
         text=clean_words(prediction.prediction),
-        parts={id: _clean(value) for id, value in prediction.parts.items()},
+        parts={id: clean_answer(value) for id, value in prediction.parts.items()},
         confidence=prediction.confidence,
     )
 
@@ -145,7 +168,8 @@ def clean_words(text: str) -> str:
     return " ".join(plain.split()) or NOTHING
 
 
-def _clean(answer: Answer) -> Answer:
+def clean_answer(answer: Answer) -> Answer:
+    """Return an answer whose words are clean."""
     if isinstance(answer, tuple):
         return tuple(clean_words(member) for member in answer if member.strip())
     return clean_words(answer) if isinstance(answer, str) else answer

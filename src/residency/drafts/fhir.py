@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from residency import __version__
-from residency.drafts.case import DRAFT, NOTHING, Case, Finding, Picture, clean_words, ucum_code
+from residency.drafts.case import NOTHING, Case, Finding, Picture, clean_words, ucum_code
 from residency.types import Answer, Quantity
 
 Resource = dict[str, Any]
@@ -56,7 +56,7 @@ def _report(
     return {
         "resourceType": "DiagnosticReport",
         "id": case.uuid("report"),
-        "text": {"status": "generated", "div": f"<div {_XHTML}><p>{escape(DRAFT)}</p><ul>{told}</ul></div>"},
+        "text": {"status": "generated", "div": f"<div {_XHTML}><p>{escape(case.notice)}</p><ul>{told}</ul></div>"},
         "identifier": [{"system": f"{_LOCAL}:draft", "value": case.uid("report")}],
         "status": "preliminary",
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
@@ -69,7 +69,7 @@ def _report(
         "result": [_to("Observation", one["id"]) for one in observations],
         "media": [{"link": _to("Media", one["id"])} for one in media],
         **({"imagingStudy": [_to("ImagingStudy", one["id"]) for one in study]} if study else {}),
-        "conclusion": f"{DRAFT} Answered by {case.model}.",
+        "conclusion": f"{case.notice} Answered by {case.model}.",
     }
 
 
@@ -84,7 +84,9 @@ def _observation(case: Case, picture: Picture, finding: Finding, media: str) -> 
         }
         components.append({"code": code, "valueQuantity": value})
     told = {"dataAbsentReason": {"coding": [_UNREAD]}} if finding.answer is None else _value(finding.answer)
-    notes = [DRAFT] if finding.answer is not None else [DRAFT, f"The model's text is no answer: {finding.text}"]
+    notes = [finding.notice]
+    if finding.answer is None:
+        notes.append(f"The model's text is no answer: {finding.text}")
     return {
         "resourceType": "Observation",
         "id": case.uuid("observation", picture.image, finding.sample),
@@ -123,7 +125,7 @@ def _device(case: Case) -> Resource:
         "deviceName": [{"name": case.model, "type": "model-name"}],
         "manufacturer": "residency",
         "version": [{"value": __version__}],
-        "note": [{"text": DRAFT}],
+        "note": [{"text": case.notice}],
     }
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from residency import __version__
 from residency.dicom.copies import CAPTURE, describe_pixels, write_file
 from residency.dicom.header import prepare_pydicom
-from residency.drafts.case import DRAFT, Case, Finding, Person, Picture, clean_words, ucum_code
+from residency.drafts.case import Case, Finding, Person, Picture, clean_words, ucum_code
 from residency.errors import MissingExtra
 from residency.types import Answer, Quantity
 
@@ -62,7 +62,7 @@ def tell_sr(case: Case, images: Mapping[str, Image.Image] | None = None) -> dict
         is_verified=False,
         series_description=_line(f"DRAFT, not for diagnosis, by {case.model}"),
     )
-    report.CompletionFlagDescription = DRAFT[:_MEANING]
+    report.CompletionFlagDescription = _line(case.notice)
     report.SoftwareVersions = __version__
     report.CodingSchemeIdentificationSequence = [_scheme()]
     files[f"{case.name}.sr.dcm"] = write_file(report)
@@ -125,7 +125,7 @@ def _group(case: Case, picture: Picture, header: "Dataset") -> Any:
         source_images=[SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID, frames)],
     )
     comment = CodedConcept("121106", "DCM", "Comment")
-    for words in (DRAFT, *map(_words, picture.findings)):
+    for words in (case.notice, *map(_words, picture.findings)):
         item = TextContentItem(name=comment, value=words, relationship_type=RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(item)
     return group
@@ -148,7 +148,8 @@ def _members(answer: Answer) -> tuple[str | Quantity, ...]:
 def _words(finding: Finding) -> str:
     sure = "" if finding.confidence is None else f" (confidence {finding.confidence:.2f})"
     text = finding.text if finding.answer is not None else f"no answer; the model wrote: {finding.text}"
-    return f"{finding.name}: {text}{sure}"
+    reviewed = f" (reviewed by {finding.reviewer})" if finding.reviewer else "" if finding.sure else " (not sure)"
+    return f"{finding.name}: {text}{sure}{reviewed}"
 
 
 def _concept(id: str, meaning: str) -> Any:

@@ -32,7 +32,8 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     told = {
         400: "Foreign host name, or a broken body.", 401: "No valid token.", 403: "Another site's page, or the role.",
         404: "No such case.", 408: "Too slow.", 413: "Too large.", 415: "Of another kind.",
-        422: "Cannot be used; the reason says why.", 429: "The queue is full; Retry-After.", 503: "No answer in time.",
+        422: "Cannot be used; the reason says why.", 429: "The queue is full; Retry-After.",
+        501: "An extra is not installed.", 503: "No answer in time.",
     }  # fmt: skip
     return {status: {"model": Refusal, "description": told[status]} for status in (400, 401, 403, *statuses)}
 

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from residency import NOT_FOR_DIAGNOSIS, __version__
 from residency.evaluate.abstain import Abstention
-from residency.serve import similar, why
+from residency.serve import draft, similar, why
 from residency.serve.access import Admin, CaseId, Has, Reader, Reviewer, refusals
 from residency.serve.failures import tell_failures
 from residency.serve.forms import read_upload
@@ -264,6 +264,7 @@ def create_app(service: Service, rules: Rules, logs: Logs) -> FastAPI:
     app.state.service = service
     app.include_router(router)
     app.include_router(why.router)
+    app.include_router(draft.router)
     app.include_router(similar.router)
     tell_failures(app, logs)
     app.add_middleware(Guard, rules=rules, logs=logs, meters=service.meters)

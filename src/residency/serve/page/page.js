@@ -2,6 +2,7 @@
 import { getBlob, getJson, pictureOf, postJson } from "/page/call.js";
 import { Cards } from "/page/cards.js";
 import { showCharts } from "/page/charts.js";
+import { offerDrafts, saveFile } from "/page/drafts.js";
 import { compare, explain, hideWhy } from "/page/explain.js";
 import { takeKeys } from "/page/keys.js";
 import { find, make } from "/page/make.js";
@@ -34,6 +35,7 @@ const page = {
     page.cards.show(visit);
     page.see();
     page.changed();
+    offerDrafts(visit);
     page.refreshSimilar();
   },
 
@@ -192,10 +194,7 @@ function retell() {
 
 async function download() {
   const blob = await getBlob("/v1/reviews/sheet").catch((error) => announce(error.message));
-  if (!blob) return;
-  const address = URL.createObjectURL(blob);
-  make("a", { href: address, download: "answers.xlsx" }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10000);
+  if (blob) saveFile(blob, "answers.xlsx");
 }
 
 function takeFiles() {

@@ -12,7 +12,7 @@ LAYERS = (
     ("ultrasound", "losses", "dicom"),
     ("data",),
     ("models",),
-    ("predict", "answering", "views"),
+    ("predict", "answering", "closer", "views"),
     ("evaluate",),
     ("judges", "folder", "material"),
     ("knowledge",),

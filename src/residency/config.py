@@ -220,8 +220,10 @@ class Recipe(Section):
             raise ValueError(f"`ask: together` does not go with train.{alone[0]}, which wants each answer alone")
         if self.retrieval and (self.ask == "together" or self.train.self_training):
             raise ValueError("`retrieval` does not go with `ask: together` or train.self_training")
-        if self.predict.tiles and (self.ask == "together" or "{field_mm}" in self.prompt):
-            raise ValueError("`predict.tiles` do not go with `ask: together`, or with {field_mm} in the prompt")
+        views = self.predict.tiles or self.predict.closer
+        if views and (self.ask == "together" or "{field_mm}" in self.prompt):
+            told = "`predict.tiles` and `predict.closer` do not go"
+            raise ValueError(f"{told} with `ask: together`, or with {{field_mm}} in the prompt")
         if self.shots.count and (self.ask == "together" or self.train.self_training):
             raise ValueError("`shots` do not go with `ask: together` or train.self_training")
         return self

@@ -12,6 +12,7 @@ from PIL import Image
 
 from residency.answering import Candidates, Said, answer_each
 from residency.asking import Predict, Tiles
+from residency.closer import look_closer
 from residency.data.normalize import parse_answer
 from residency.data.places import tell_places
 from residency.data.tiles import Region, Seen, crop_around, cut_tiles, is_cut, merge_boxes, place_boxes
@@ -42,14 +43,29 @@ def answer_rows(
     settings: Predict,
     images: Images | None,
 ) -> list[Said]:
-    """Answer each sample; with `settings.tiles`, those about a picture larger than a tile by its views.
+    """Answer each sample, places by a closer look where `settings` ask for it.
+
+    With `settings.tiles`, those about a picture larger than a tile are answered by its views.
 
     Raises:
         UserError: a tile's side must be named, for the family reads pictures of several sizes.
     """
-    tiles = settings.tiles
-    if tiles is None:
-        return answer_each(opened, rows, questions, offers, settings, images)
+    if settings.tiles:
+        said = _answer_tiled(opened, rows, questions, offers, settings.tiles, settings, images)
+    else:
+        said = answer_each(opened, rows, questions, offers, settings, images)
+    return look_closer(opened, said, questions, settings, images) if settings.closer else said
+
+
+def _answer_tiled(
+    opened: Opened,
+    rows: Sequence[Sample],
+    questions: Sequence[Question | None],
+    offers: Sequence[Candidates | None],
+    tiles: Tiles,
+    settings: Predict,
+    images: Images | None,
+) -> list[Said]:
     side = tiles.side or 2 * side_of(opened.loaded)
     made: dict[int, Said] = {}
     for image in dict.fromkeys(sample.image for sample in rows):

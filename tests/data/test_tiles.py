@@ -117,8 +117,8 @@ def test_a_dataset_is_cut_with_its_boxes(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     told = json.loads(done.out)
     dataset = load_dataset(tmp_path / "tiles")
-    assert (told["tiles"], told["left_out"]) == (len(dataset.samples), 4)
-    assert told["with_boxes"] * 2 == told["tiles"]
+    assert (told["pieces"], told["left_out"]) == (len(dataset.samples), 4)
+    assert told["with_marks"] * 2 == told["pieces"]
     assert dataset.splits == load_dataset(tmp_path / "large").splits
     for sample in dataset.samples:
         with Image.open(tmp_path / "tiles" / sample.image) as file:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from residency.commands.app import Json, Seed, app
+from residency.errors import UserError
 from residency.tell import out_console, tell
 
 
@@ -60,16 +61,30 @@ def search(
 
 @app.command()
 def tile(
-    dataset: Annotated[Path, typer.Argument(help="A dataset whose answers are boxes, on large pictures.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset whose answers are boxes (--around: or outlines).")],
     out: Annotated[Path, typer.Option(help="Folder for the dataset of tiles.")],
-    side: Annotated[int, typer.Option(min=32, help="A tile's side in pixels; the same as predict.tiles.side.")],
+    side: Annotated[
+        int | None, typer.Option(min=32, help="A tile's side in pixels; the same as predict.tiles.side.")
+    ] = None,
+    around: Annotated[
+        int | None, typer.Option(min=1, help="Instead: each picture whole, and so many crops around its marks.")
+    ] = None,
     overlap: Annotated[float, typer.Option(min=0.0, max=0.9, help="The least share two neighbours share.")] = 0.25,
     empty: Annotated[float, typer.Option(min=0.0, help="Tiles without a finding kept for each with one.")] = 1.0,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Cut a dataset of large pictures into tiles to train on, boxes carried along (docs/high-resolution.md)."""
-    from residency.data.cut import cut_dataset
+    """Cut a dataset into tiles, or crops, to train on, marks carried along (docs/high-resolution.md).
 
-    found = cut_dataset(dataset, out, side, overlap=overlap, empty=empty, seed=seed)
+    Tiles (--side) teach small findings on large pictures, crops (--around) a closer look (predict.closer).
+    """
+    from residency.data.cut import crop_dataset, cut_dataset
+
+    if (side is None) == (around is None):
+        raise UserError("tile wants either --side or --around", do="--side 320 for tiles, --around 4 for crops")
+    if around is not None:
+        found = crop_dataset(dataset, out, around, seed=seed)
+    else:
+        assert side is not None
+        found = cut_dataset(dataset, out, side, overlap=overlap, empty=empty, seed=seed)
     tell(found, as_json, next=f"residency train RECIPE data={out}")

@@ -67,6 +67,20 @@ def crop_around(boxes: Sequence[Box], size: tuple[int, int], side: int, most: in
     return list(dict.fromkeys(regions))
 
 
+def frame_marks(
+    points_P2: NDArray[np.float64], size: tuple[int, int], times: float, shift_2: Sequence[float] = (0.0, 0.0)
+) -> Region:
+    """Return a region of the picture's shape, `times` as wide as what the points (in pixels) span along one side.
+
+    `shift_2` moves it, from -1 to 1 of the room that is left beside them. It may reach beyond the picture: black.
+    """
+    low_2, high_2 = points_P2.min(0), points_P2.max(0)
+    half_2 = np.array(size) * (((high_2 - low_2) / size).max() * times / 2)
+    middle_2 = (low_2 + high_2) / 2 + np.array(shift_2) * (half_2 - (high_2 - low_2) / 2)
+    (x0, y0), (x1, y1) = (middle_2 - half_2).round().astype(int), (middle_2 + half_2).round().astype(int)
+    return Region(int(x0), int(y0), max(int(x1), int(x0) + 1), max(int(y1), int(y0) + 1))
+
+
 def boxes_within(boxes: Sequence[Box], region: Region) -> list[Box]:
     """Return the boxes that a region holds, most of each, cut at its border, in its own pixels."""
     width, height = region.size

@@ -132,7 +132,7 @@ class Interpreter:
             said = answer_together(self.opened, samples, self.questionnaire, self.settings, images)
             return iter(enumerate(said))
         offers = [self.candidates.get(q.id) if is_chosen(q, self.mode) else None for q in questions]
-        if self.settings.tiles:
+        if self.settings.tiles or self.settings.closer:
             return iter(enumerate(answer_rows(self.opened, samples, questions, offers, self.settings, images)))
         return answer_in_turn(self.opened, samples, questions, offers, self.settings, images)
 

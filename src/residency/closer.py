@@ -1,0 +1,75 @@
+"""Places told of whole pictures in, the same places told again of crops around them out: a second, closer look.
+
+A place takes the more of a crop the smaller it is in its picture, so it is told at a finer grain and at a size that
+hardly varies. Coarse to fine, as in cascaded pose regression (Toshev and Szegedy, CVPR 2014, arXiv 1312.4659).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from residency.answering import Said, answer_each
+from residency.asking import Predict
+from residency.data.normalize import parse_answer
+from residency.data.tiles import Region, frame_marks
+from residency.data.told import Told, read_told
+from residency.models.family import Images, read_images
+from residency.models.registry import Opened
+from residency.types import Question, Sample
+from residency.ultrasound.outline import DIRECTIONS, tell_points
+
+CORNERS = 2
+
+
+def look_closer(
+    opened: Opened,
+    said: Sequence[Said],
+    questions: Sequence[Question | None],
+    settings: Predict,
+    images: Images | None,
+) -> list[Said]:
+    """Return the answers, each that is a single outline or box told anew: the median of what its crops are told.
+
+    Crops are `settings.closer` times as wide as what was told first. Other answers stay as they are, and so do those
+    whose crops are told something else.
+    """
+    made = list(said)
+    for row, (one, question) in enumerate(zip(said, questions, strict=True)):
+        if (told := read_single(one.fields["prediction"])) is None:
+            continue
+        (picture,), _ = read_images([one.asked], images)
+        size_2 = np.array(picture.size)
+        regions = [frame_marks(told.points_P2 * size_2, picture.size, times) for times in settings.closer]
+        again = [read_single(text) for text in _ask_crops(opened, one.asked, picture, regions, settings)]
+        points = [
+            (near.points_P2 * region.size + (region.x0, region.y0)) / size_2
+            for near, region in zip(again, regions, strict=True)
+            if near and near.points_P2.shape == told.points_P2.shape
+        ]
+        if points:
+            again_told = _tell(told.label, np.median(np.stack(points), 0), question)
+            made[row] = Said(one.asked, {**one.fields, **again_told})
+    return made
+
+
+def read_single(text: str) -> Told | None:
+    """Return the one outline or box that an answer is, None if it is neither."""
+    runs = read_told(text)
+    return runs[0] if len(runs) == 1 and len(runs[0].points_P2) in (CORNERS, DIRECTIONS) else None
+
+
+def _ask_crops(
+    opened: Opened, sample: Sample, picture: Image.Image, regions: Sequence[Region], settings: Predict
+) -> list[str]:
+    crops = {f"{sample.image}#{number}": picture.crop(region.corners) for number, region in enumerate(regions)}
+    samples = [sample.model_copy(update={"image": name}) for name in crops]
+    unknown = [None] * len(samples)
+    return [one.fields["prediction"] for one in answer_each(opened, samples, unknown, unknown, settings, crops)]
+
+
+def _tell(label: str, points_P2: NDArray[np.float64], question: Question | None) -> Mapping[str, Any]:
+    text = label + tell_points(points_P2)
+    return {"prediction": text, "parsed": parse_answer(question, text).answer if question else text}

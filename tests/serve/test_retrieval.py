@@ -20,6 +20,7 @@ from residency.types import Prediction, Sample
 from tests.dicom.files import made_header, save_as, with_pixels, write_dicom
 from tests.knowledge.bench import build_bench
 from tests.run_command import call_residency, run_residency
+from tests.serve.browser import LACKING, browsing
 from tests.serve.server import Server, running
 
 
@@ -67,6 +68,13 @@ def require_same(case: dict[str, Any], examined: dict[str, Prediction], told: in
         assert answers[question]["confidence"] == pytest.approx(line.confidence, abs=1e-4)
 
 
+def ask_why(server: Server, case: str, question: str) -> float:
+    """Return the log-likelihood of an answer's own text that is explained."""
+    reply = server.client.post(f"/v1/cases/{case}/why", json={"questions": [question]})
+    assert reply.status_code == 200, reply.text
+    return math.log(reply.json()["answers"][0]["likelihood"])
+
+
 def test_a_served_run_is_told_of_the_cases_of_its_exam_and_answers_the_same(run: Path, server: Server) -> None:
     samples = samples_of(run, "test")
     exam = read_exam(run / "predictions" / "test.own.jsonl", samples)
@@ -87,6 +95,7 @@ def test_a_picture_of_a_known_group_is_told_of_no_case_of_it(run: Path, server: 
     training = samples_of(run, "train")
     group_of = {sample.id: sample.group for sample in training.values()}
     veil, turned = open_veil(run.parents[1] / "salt.txt"), tmp_path / "turned.png"
+    pairs: list[tuple[Any, ...]] = []
     patient_of = {veil.name("P", f"QX{number}"): f"QX{number}" for number in range(12)}
     for sample in list({one.image: one for one in training.values()}.values())[:3]:
         with Image.open(sample.image) as file:
@@ -101,21 +110,47 @@ def test_a_picture_of_a_known_group_is_told_of_no_case_of_it(run: Path, server: 
         for answer in (answer for case in cases for answer in case["answers"]):
             assert len(answer["neighbours"]) == 2
             assert sample.group not in {group_of[id] for id in answer["neighbours"]}
-        unsaid = server.interpret(turned)["answers"]
-        assert sample.group in {group_of[id] for answer in unsaid for id in answer["neighbours"]}
+        unsaid = server.interpret(turned)
+        assert sample.group in {group_of[id] for answer in unsaid["answers"] for id in answer["neighbours"]}
+        pairs += [(cases[0], unsaid, *both) for both in zip(cases[0]["answers"], unsaid["answers"], strict=True)]
+    apart = [pair for pair in pairs if list(pair[2]["neighbours"].values()) != list(pair[3]["neighbours"].values())]
+    said, unsaid, answer, _ = apart[0]  # where other answers were told
+    likely = [ask_why(server, case["case"], answer["question"]) for case in (said, unsaid)]
+    assert likely[0] != pytest.approx(likely[1], abs=1e-3)  # why is asked without the group's cases, too
 
 
 def test_why_is_asked_in_the_words_that_were_answered_to(run: Path, server: Server) -> None:
     """The likelihood of the answer's own text, among all answers, is what the exam had for it under the same prompt."""
     image, lines = next(iter(read_exam(run / "predictions" / "test.own.jsonl", samples_of(run, "test")).items()))
     case = server.interpret(Path(image))
-    reply = server.client.post(f"/v1/cases/{case['case']}/why", json={"questions": ["side"]})
-    assert reply.status_code == 200, reply.text
-    (why,) = reply.json()["answers"]
     line = lines["side"]
-    assert why["likelihood"] == pytest.approx(math.exp(line.candidates[str(line.parsed)]), rel=1e-3)
+    assert ask_why(server, case["case"], "side") == pytest.approx(line.candidates[str(line.parsed)], abs=1e-3)
     kept = server.client.get(f"/v1/cases/{case['case']}").json()["case"]["answers"]
     assert kept == case["answers"]
+
+
+@pytest.mark.skipif(bool(LACKING), reason=f"not here: {', '.join(LACKING)} (apt-get, pip install)")
+def test_the_page_names_the_cases_in_both_languages(run: Path, server: Server, tmp_path: Path) -> None:
+    exam = read_exam(run / "predictions" / "test.own.jsonl", samples_of(run, "test"))
+    image, lines = next(iter(exam.items()))
+    told = [(one.id, str(one.answer)) for one in lines["side"].neighbours]
+    with browsing(server.address, tmp_path) as page:
+        page.open()
+        page.choose_files(Path(image))
+        page.wait(lambda: page.all(".card[data-question=side] button[data-act=why]"))
+        page.one(".card[data-question=side] button[data-act=why]").click()
+        page.wait(lambda: page.all("#why .quiet"))
+        english = "; ".join(f"{id} ({answer})" for id, answer in told)
+        assert page.text("#why .told") == f"The model was told of these annotated cases: {english}."
+        page.run("localStorage.setItem('language', 'zh')")
+        page.open()
+        page.choose_files(Path(image))
+        page.wait(lambda: page.all(".card[data-question=side] button[data-act=why]"))
+        page.one(".card[data-question=side] button[data-act=why]").click()
+        page.wait(lambda: page.all("#why .quiet"))
+        chinese = "；".join(f"{id}（{answer}）" for id, answer in told)
+        assert page.text("#why .told") == f"模型在提示中被告知以下已标注病例：{chinese}。"
+        assert page.complaints() == []
 
 
 def test_as_many_are_told_as_validation_chose(run: Path, tmp_path: Path) -> None:

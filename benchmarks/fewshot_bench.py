@@ -39,9 +39,9 @@ class Bench:
     """By kind and image path: the frozen features, and the seconds they took."""
     pictures: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
 
-    def steps_of(self, draw: Draw) -> int:
-        """Return nano's optimizer steps on a draw."""
-        return self.steps or draw.experiment.steps
+    def steps_of(self, draw: Draw, own: int = 0) -> int:
+        """Return nano's optimizer steps on a draw; `own`: of a row with a number of its own."""
+        return self.steps or own or draw.experiment.steps
 
     @cached_property
     def nano(self) -> Opened:

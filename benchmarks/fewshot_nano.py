@@ -75,13 +75,13 @@ def tune_nano(bench: Bench, draw: Draw, row: str, modes: tuple[Mode, ...]) -> li
     return made
 
 
-def train_part(bench: Bench, draw: Draw, recipe: Recipe, steps: int | None = None) -> tuple[Path, float]:
+def train_part(bench: Bench, draw: Draw, recipe: Recipe, steps: int = 0) -> tuple[Path, float]:
     """Train on a draw, from its first step on, for its experiment's steps or these; returns the run and the seconds."""
     folder = bench.work / f"cell-{bench.job}"
     run = folder / "runs" / recipe.name
     shutil.rmtree(folder, ignore_errors=True)
     data = write_draw(draw, folder / "data")
-    epochs = 1 if bench.quick else epochs_of(draw, recipe, bench.steps or steps or draw.experiment.steps)
+    epochs = 1 if bench.quick else epochs_of(draw, recipe, bench.steps_of(draw, steps))
     train = recipe.train.model_copy(update={"epochs": epochs})
     recipe = recipe.model_copy(update={"data": data, "out": folder / "runs", "train": train})
     began = perf_counter()

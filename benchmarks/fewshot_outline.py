@@ -45,16 +45,21 @@ def outline_heads(bench: Bench, draw: Draw, recipe: Recipe) -> Made:
     cut = load_dataset(crops / "cut")
     train = tuple(one.model_copy(update={"image": str(cut.image_path(one))}) for one in cut.samples)
     outlined = replace(draw, train=train, test=tuple(map(_ask_outline, draw.test)))
-    settings = {
-        "prompt": "{prefix}",
-        "train": recipe.train.model_copy(update={"location_spread": SPREAD}),
-        "predict": recipe.predict.model_copy(update={"closer": CLOSER}),
-    }
-    run, seconds = train_part(bench, outlined, recipe.model_copy(update=settings), STEPS)
+    run, seconds = train_part(bench, outlined, ask_outlines(recipe), STEPS)
     predict_run(run, modes=("own",), floors=False)
     told = {line.id: line.prediction for line in read_lines(run / "predictions" / "test.own.jsonl", Prediction)}
     lengths = {s.id: _measure(s, told[s.id]) for s in draw.test if s.id in told}
     return Made({id: None if mm is None else Quantity(value=mm, unit="mm") for id, mm in lengths.items()}, seconds)
+
+
+def ask_outlines(recipe: Recipe) -> Recipe:
+    """Return the shipped recipe as it asks for outlines."""
+    changes = {
+        "prompt": "{prefix}",
+        "train": recipe.train.model_copy(update={"location_spread": SPREAD}),
+        "predict": recipe.predict.model_copy(update={"closer": CLOSER}),
+    }
+    return recipe.model_copy(update=changes)
 
 
 def _ask_outline(sample: Sample) -> Sample:

@@ -5,7 +5,7 @@ import json
 from fewshot_bench import Bench, Made
 from fewshot_data import Draw
 from fewshot_nano import ABLATIONS, CLOSED, NANO, recipe_of, tune_nano
-from fewshot_outline import outline_heads
+from fewshot_outline import CROPS, STEPS, ask_outlines, outline_heads
 from fewshot_rivals import RIVALS
 from residency.files import sha256_text
 from residency.recipe import dump_recipe
@@ -42,7 +42,11 @@ def settings_of(bench: Bench, draw: Draw, row: str) -> str:
         recipe = recipe_of(bench, draw, row)
         if row in ABLATIONS and recipe == recipe_of(bench, draw, "tuned"):
             return ""
-        said += [dump_recipe(recipe), str(bench.steps_of(draw)), bench.nano_hash]
+        if row == "outline":
+            said += [dump_recipe(ask_outlines(recipe)), str(CROPS)]
+        else:
+            said += [dump_recipe(recipe)]
+        said += [str(bench.steps_of(draw, STEPS if row == "outline" else 0)), bench.nano_hash]
     elif row in ("probe", "knn"):
         said.append(bench.nano_hash)
     elif row == "lite-phantoms":

@@ -57,7 +57,7 @@ function ratings(counts) {
 // A name for a legend: of an empty set "none", of a long one its beginning.
 function shorten(name) {
   if (!name) return say("nothing");
-  return name.length > LONGEST ? `${name.slice(0, LONGEST)} …` : name;
+  return name.length > LONGEST ? `${name.slice(0, LONGEST).trimEnd()}…` : name;
 }
 
 function legend(names) {
@@ -72,7 +72,7 @@ const spread = (pair) => (pair ? [`${pair[0]}`, say("median", { b: pair[1] })] :
 
 function tiles(told) {
   const { rating } = told;
-  const reach = rating.low === null ? rating.note : say("interval", { a: two(rating.low), b: two(rating.high) });
+  const reach = rating.low === null ? say(rating.note) : say("interval", { a: two(rating.low), b: two(rating.high) });
   return make("div", { class: "tiles" },
     tile("sumcases", say("sumof", { n: told.reviewed_cases, m: told.cases })),
     tile("sumreviewers", `${told.reviewers.length}`, told.reviewers.join(", ")),
@@ -103,8 +103,8 @@ function agreement(questions) {
   return questions.map((one) => line(one.heading,
     ...(one.kappa.value === null ? [] : [dot(one.kappa)]),
     make("p", { class: "quiet" }, one.kappa.value === null
-      ? (one.kappa.n ? one.kappa.note : say("nopairs"))
-      : `${two(one.kappa.value)} [${two(one.kappa.low)}, ${two(one.kappa.high)}] · ${say("pairs", { n: one.kappa.n })}${one.kappa.note ? ` · ${one.kappa.note}` : ""}`)));
+      ? (one.kappa.n ? say(one.kappa.note) : say("nopairs"))
+      : `${two(one.kappa.value)} [${two(one.kappa.low)}, ${two(one.kappa.high)}] · ${say("pairs", { n: one.kappa.n })}${one.kappa.note ? ` · ${say(one.kappa.note)}` : ""}`)));
 }
 
 function drift(questions) {

@@ -18,6 +18,7 @@ const page = {
   soon: 0,
   about: null, // what GET /v1/model tells
   visit: null, // the picture in hand
+  shown: null, // whose picture is, or soon will be, on the stage
   why: null, // the question whose heat map is shown
   near: false, // whether the similar cases are shown
   marks: true,
@@ -48,11 +49,13 @@ const page = {
     announce(`${visit.name}: ${page.queue.words(visit)}`);
   },
 
-  // Show the picture in hand: that which the model saw, as soon as it is a case.
+  // Show the picture in hand: that which the model saw, as soon as it is a case; until then that which was brought.
   async see() {
     const visit = page.visit;
     resetTone();
-    showPicture(null);
+    if (visit !== page.shown) showPicture(null);
+    page.shown = visit;
+    find("empty").hidden = true;
     find("facts").textContent = visit.name;
     const before = visit.case;
     const address = before ? await pictureOf(before.case) : visit.thumbnail;

@@ -131,3 +131,26 @@ def test_a_dataset_is_cut_with_its_boxes(tmp_path: Path) -> None:
         assert len(read_told(sample.suffix or "")) == len(sample.boxes)
     again = run_residency("tile", tmp_path / "large", "--out", tmp_path / "tiles", "--side", 96)
     assert "is there already" in again.err
+
+
+def test_pictures_are_cropped_around_their_marks(tmp_path: Path) -> None:
+    write_large(tmp_path / "large")
+    done = run_residency("tile", tmp_path / "large", "--out", tmp_path / "crops", "--around", 3, "--json")
+    assert done.code == 0, done.err
+    dataset = load_dataset(tmp_path / "crops")
+    assert (json.loads(done.out)["pieces"], json.loads(done.out)["left_out"]) == (16, 4)
+    widths = set()
+    for place, sample in enumerate(dataset.samples):
+        with Image.open(tmp_path / "crops" / sample.image) as file:
+            crop = np.asarray(file.convert("L"))
+        widths.add(crop.shape[1])
+        assert (
+            crop.shape[1] == 320 if place % 4 == 0 else crop.shape[1] / crop.shape[0] == pytest.approx(4 / 3, abs=0.1)
+        )
+        assert len(read_told(sample.suffix or "")) == len(sample.boxes) >= 1
+        assert (crop == 255).sum() == sum((b.xyxy[2] - b.xyxy[0]) * (b.xyxy[3] - b.xyxy[1]) for b in sample.boxes)
+    assert len(widths) > 4, "crops are drawn anew"
+    for keys in ((), ("--side", 96, "--around", 2)):
+        wrong = run_residency("tile", tmp_path / "large", "--out", tmp_path / "more", *keys)
+        assert wrong.code == 2
+        assert "either --side or --around" in wrong.err

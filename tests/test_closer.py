@@ -1,0 +1,97 @@
+"""A closer look through the installed commands: heads of phantoms outlined, and outlined again in crops around that."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+from residency.answering import answer_each
+from residency.asking import Predict
+from residency.closer import read_single
+from residency.data.dataset import Dataset, load_dataset, write_dataset
+from residency.data.places import tell_places
+from residency.data.tiles import frame_marks
+from residency.files import read_lines
+from residency.models.registry import open_run
+from residency.types import Fold, Prediction, Question, Questionnaire, Sample, Splits
+from residency.ultrasound.outline import tell_points
+from residency.ultrasound.phantom import HELD_OUT_SITE, draw_image
+from tests.run_command import run_residency
+
+SKULL, ASKED, TIMES = "fetal skull", "Outline: the fetal head.", (1.2, 1.5)
+
+
+def write_heads(folder: Path, count: int = 8) -> None:
+    """Simulated heads with their skulls outlined, one a patient; patient 6 validates, 7 is examined."""
+    (folder / "images").mkdir(parents=True)
+    samples = []
+    for number in range(count):
+        drawing = draw_image("trans-thalamic", [7, number], HELD_OUT_SITE)
+        outlines = tuple(outline for outline in drawing.outlines if outline.label == SKULL)
+        image = f"images/{number}.png"
+        Image.fromarray(drawing.image).save(folder / image)
+        text = tell_places([], outlines, drawing.image.shape[1::-1], labelled=False)
+        told = {"id": f"{number}", "image": image, "group": f"P{number}", "outlines": outlines}
+        samples.append(Sample(**told, prefix=ASKED, question="head", suffix=text, answer=text))
+    questionnaire = Questionnaire(name="heads", questions=(Question(id="head", type="text", wording=ASKED),))
+    fold = Fold(train=tuple(f"P{number}" for number in range(6)), val=("P6",), test=("P7",))
+    splits = Splits(seed=0, method="made", folds=(fold,))
+    write_dataset(Dataset(folder, tuple(samples), questionnaire, splits))
+
+
+def look_by_hand(folder: Path, first: str) -> str:
+    """Write each crop to a file, ask about it as a picture of its own, and take the median of what is told."""
+    opened = open_run(folder / "runs/heads")[1]
+    opened.loaded.model.eval()
+    dataset = load_dataset(folder / "heads")
+    (sample,) = dataset.split("test")
+    with Image.open(dataset.image_path(sample)) as file:
+        picture = file.convert("RGB")
+    told = read_single(first)
+    assert told is not None
+    points = []
+    for times in TIMES:
+        region = frame_marks(told.points_P2 * picture.size, picture.size, times)
+        picture.crop(region.corners).save(folder / f"{times}.png")
+        asked = sample.model_copy(update={"image": str(folder / f"{times}.png")})
+        with torch.inference_mode():
+            (said,) = answer_each(opened, [asked], [None], [None], Predict(), None)
+        near = read_single(said.fields["prediction"])
+        assert near is not None
+        points.append((near.points_P2 * region.size + (region.x0, region.y0)) / picture.size)
+    return tell_points(np.median(points, 0))
+
+
+def test_an_outline_is_told_again_in_crops_around_it(tmp_path: Path) -> None:
+    write_heads(tmp_path / "heads")
+    cut = run_residency("tile", tmp_path / "heads", "--out", tmp_path / "crops", "--around", 2)
+    assert cut.code == 0, cut.err
+    recipe = {
+        "name": "heads", "data": str(tmp_path / "crops"), "out": str(tmp_path / "runs"), "model": "nano",
+        "tune": {"lora": None, "train": ["projector"]},
+        "train": {"epochs": 1, "batch_size": 8, "location_spread": 4.0, "augment": "none", "balance": "none"},
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    trained = run_residency("train", tmp_path / "recipe.yaml")
+    assert trained.code == 0, trained.err
+    asked = ["--data", tmp_path / "heads", "--as", "own"]
+    for name, keys in {"plain": [], "closer": [f"predict.closer={list(TIMES)}"]}.items():
+        done = run_residency("predict", tmp_path / "runs/heads", *keys, *asked, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+    (plain,) = read_lines(next((tmp_path / "plain").rglob("test.own.jsonl")), Prediction)
+    (closer,) = read_lines(next((tmp_path / "closer").rglob("test.own.jsonl")), Prediction)
+    assert closer.prediction == closer.parsed == look_by_hand(tmp_path, plain.prediction)
+    assert closer.prediction != plain.prediction
+    told = run_residency("train", tmp_path / "recipe.yaml", "predict.closer=[1.2]", "prompt={prefix} {field_mm}")
+    assert told.code == 2
+    assert "predict.closer" in told.err
+
+
+def test_only_a_single_place_is_looked_at_again() -> None:
+    square = tell_points(np.array([[0.1, 0.2], [0.3, 0.4]]))
+    assert read_single(f"cyst{square}") is not None
+    assert read_single(f"cyst{square}femur{square}") is None
+    assert read_single("<loc_1><loc_2><loc_3>") is None
+    assert read_single("no cyst") is None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTImageProcessorPil, ViTModel
 
 from residency.asking import Retrieval
@@ -224,6 +225,17 @@ def test_any_vision_encoder_and_any_sentence_encoder_can_index(tmp_path: Path) -
     (found,) = find_neighbours(index, sample, encoder.embed([sample])[sample.image], 1, "hybrid", words)
     assert found.sample is not None
     assert found.sample.question == sample.question
+    recall = Recall(index, Retrieval(), encoder, None)
+    samples = dataset.split("test")[:4:2]
+    expected = [one.context for one in recall.tell(samples, [3, 3])]
+    assert expected[0] != expected[1]
+    kept = set(recall.vectors)
+    for one, context in zip(samples, expected, strict=True):  # two pictures under one name, as in memory they may be
+        with Image.open(one.image) as file:
+            uploaded = {"upload.png": file.convert("RGB")}
+        posed = one.model_copy(update={"image": "upload.png"})
+        assert recall.tell([posed], [3], uploaded)[0].context == context
+    assert set(recall.vectors) == kept
     with pytest.raises(UserError, match="cannot be read"):
         open_text_encoder(str(tmp_path / "data"))
 

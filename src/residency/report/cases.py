@@ -30,6 +30,7 @@ def show_cases(
     if not examination.copying and not kept:
         return None
     own = [one for one in examination.copying if one.of == "own"]
+    questions = [one for one in own if one.question]
     beside = [one for one in examination.copying if one.of != "own" and not one.question]
     whole = [one.sentence() for one in own if not one.question]
     counts = tuple(dict.fromkeys(number for one in kept.values() for number in one.scores))
@@ -39,7 +40,7 @@ def show_cases(
     ]
     return CasesTold(
         told=" ".join(whole) or "The tuned model was told of no case.",
-        rows=tuple(_tell_row(one) for one in (*own, *beside)),
+        rows=tuple(_tell_row(one) for one in (*(own if len(questions) > 1 else questions), *beside)),
         counts=counts,
         chosen=tuple(rows),
     )

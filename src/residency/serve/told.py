@@ -28,7 +28,7 @@ EXAMPLE: dict[str, Any] = {
             "question": "q6", "wording": "Image Quality: ...", "type": "ordinal", "answer": "good image quality",
             "parts": {}, "text": "good image quality", "confidence": 0.97, "confidence_words": "very sure",
             "sure": True, "threshold": 0.8, "candidates": {"good image quality": 0.97, "medium image quality": 0.03},
-            "neighbours": {"P017-3-q6": "good image quality"},
+            "neighbours": {"P017_3.png:q6": "good image quality"},
         }
     ],
     "seconds": 0.12,

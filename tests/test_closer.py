@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 
 from residency.answering import answer_each
@@ -20,6 +19,8 @@ from residency.ultrasound.outline import tell_points
 from residency.ultrasound.phantom import HELD_OUT_SITE, draw_image
 from tests.run_command import run_residency
 
+RECIPE = Path(__file__).parent.parent / "recipes" / "fetal-head-outline-nano.yaml"
+FEW = ("tune.train=[projector]", "train.part_learning_rates={}", "train.augment=none")
 SKULL, ASKED, TIMES = "fetal skull", "Outline: the fetal head.", (1.2, 1.5)
 
 
@@ -68,23 +69,18 @@ def test_an_outline_is_told_again_in_crops_around_it(tmp_path: Path) -> None:
     write_heads(tmp_path / "heads")
     cut = run_residency("tile", tmp_path / "heads", "--out", tmp_path / "crops", "--around", 2)
     assert cut.code == 0, cut.err
-    recipe = {
-        "name": "heads", "data": str(tmp_path / "crops"), "out": str(tmp_path / "runs"), "model": "nano",
-        "tune": {"lora": None, "train": ["projector"]},
-        "train": {"epochs": 1, "batch_size": 8, "location_spread": 4.0, "augment": "none", "balance": "none"},
-    }  # fmt: skip
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    trained = run_residency("train", tmp_path / "recipe.yaml")
+    keys = [f"data={tmp_path / 'crops'}", f"out={tmp_path / 'runs'}", "name=heads", "train.epochs=1", *FEW]
+    trained = run_residency("train", RECIPE, *keys)
     assert trained.code == 0, trained.err
     asked = ["--data", tmp_path / "heads", "--as", "own"]
-    for name, keys in {"plain": [], "closer": [f"predict.closer={list(TIMES)}"]}.items():
+    for name, keys in {"plain": ["predict.closer=[]"], "closer": [f"predict.closer={list(TIMES)}"]}.items():
         done = run_residency("predict", tmp_path / "runs/heads", *keys, *asked, "--out", tmp_path / name)
         assert done.code == 0, done.err
     (plain,) = read_lines(next((tmp_path / "plain").rglob("test.own.jsonl")), Prediction)
     (closer,) = read_lines(next((tmp_path / "closer").rglob("test.own.jsonl")), Prediction)
     assert closer.prediction == closer.parsed == look_by_hand(tmp_path, plain.prediction)
     assert closer.prediction != plain.prediction
-    told = run_residency("train", tmp_path / "recipe.yaml", "predict.closer=[1.2]", "prompt={prefix} {field_mm}")
+    told = run_residency("train", RECIPE, "prompt={prefix} {field_mm}")
     assert told.code == 2
     assert "predict.closer" in told.err
 

@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import pytest
 from pydicom import dcmread
 
-from tests.serve.server import Server
+from tests.serve.server import Server, serving
 from tests.test_drafts import judge_dicom, judge_fhir, words_of
 
 
@@ -52,6 +52,7 @@ def test_a_structured_report_comes_with_its_capture(server: Server, case: str, t
     with ZipFile(io.BytesIO(draft(server, case, "sr"))) as folder:
         folder.extractall(tmp_path)
     capture, path = sorted(tmp_path.iterdir())
+    assert path.name == f"{capture.stem[:-2]}.sr.dcm"
     report = judge_dicom(path)
     assert (report.PreliminaryFlag, report.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
     words = words_of(report)
@@ -61,6 +62,20 @@ def test_a_structured_report_comes_with_its_capture(server: Server, case: str, t
     assert [one.ReferencedSOPInstanceUID for one in referred] == [judge_dicom(capture).SOPInstanceUID]
     told = server.client.get(f"/v1/cases/{case}").json()["case"]
     assert dcmread(capture).pixel_array.shape[:2] == (told["height"], told["width"])
+
+
+def test_a_reviewer_of_any_script_is_named_in_both(server: Server, pictures: list[Path], tmp_path: Path) -> None:
+    case = str(server.interpret(pictures[0])["case"])
+    every = [{"question": f"q{number}", "verdict": "accept"} for number in (2, 3)]
+    assert server.review(case, author="李医生", answers=every).status_code == 201
+    (tmp_path / "draft.json").write_bytes(draft(server, case, "fhir"))
+    assert (
+        "2 of 8 answers reviewed by 李医生" in judge_fhir(tmp_path / "draft.json")["entry"][0]["resource"]["conclusion"]
+    )
+    with ZipFile(io.BytesIO(draft(server, case, "sr"))) as folder:
+        folder.extractall(tmp_path / "sr")
+    report = judge_dicom(next((tmp_path / "sr").glob("*.sr.dcm")))
+    assert sum("(reviewed by 李医生)" in text for text in words_of(report)) == 2
 
 
 def test_a_later_review_makes_another_draft(server: Server, pictures: list[Path]) -> None:
@@ -75,3 +90,19 @@ def test_a_later_review_makes_another_draft(server: Server, pictures: list[Path]
     assert (none.status_code, "every answer of this case was rejected" in none.text) == (422, True)
     assert server.client.get(f"/v1/cases/{'0' * 16}/draft").status_code == 404
     assert server.client.get(f"/v1/cases/{case}/draft", params={"form": "pdf"}).status_code == 422
+
+
+def test_a_server_without_the_extra_says_so_and_writes_fhir(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = tmp_path / "hidden" / "highdicom.py"
+    hidden.parent.mkdir()
+    hidden.write_text("raise ImportError('as if it were not installed')")
+    monkeypatch.setenv("PYTHONPATH", str(hidden.parent))
+    with serving(tmp_path / "bare", "--threads", 1) as bare:
+        case = str(bare.interpret(pictures[0])["case"])
+        refused = bare.client.get(f"/v1/cases/{case}/draft", params={"form": "sr"})
+        assert refused.status_code == 501
+        told = "this server writes no DICOM: highdicom is not installed (pip install 'residency[dicom]')"
+        assert refused.json()["error"]["reason"] == told
+        assert draft(bare, case, "fhir")

@@ -38,15 +38,16 @@ def test_each_role_may_do_its_own(guarded: tuple[Server, dict[str, str]], pictur
             upload = client.post("/v1/interpret", files={"file": ("a.png", pictures[0].read_bytes())})
             case = upload.json().get("case", "0" * 16)
             review = client.post("/v1/reviews", json={"case": case, "rating": 4, "author": "somebody else"})
-            others = [client.get(path).status_code for path in ("/v1/cases", "/v1/reviews/sheet", "/metrics")]
+            asked = ("/v1/cases", f"/v1/cases/{case}/draft", "/v1/reviews/sheet", "/metrics")
+            others = [client.get(path).status_code for path in asked]
             found[role] = [upload.status_code, review.status_code, *others]
             if review.status_code == 201:
                 assert {one["author"] for one in review.json()["reviews"]} == {f"the {role}"}
     assert found == {
-        "": [401] * 5,
-        "reader": [200, 403, 200, 403, 403],
-        "reviewer": [200, 201, 200, 403, 403],
-        "admin": [200, 201, 200, 200, 200],
+        "": [401] * 6,
+        "reader": [200, 403, 200, 200, 403, 403],
+        "reviewer": [200, 201, 200, 200, 403, 403],
+        "admin": [200, 201, 200, 200, 200, 200],
     }
 
 

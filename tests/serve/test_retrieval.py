@@ -106,6 +106,7 @@ def test_a_picture_of_a_known_group_is_told_of_no_case_of_it(run: Path, server: 
             server.interpret(turned, group=patient_of[sample.group].lower()),
             server.interpret(write_dicom(tmp_path / "study.dcm", save_as(header))),
             server.interpret(Path(sample.image)),
+            server.interpret(Path(sample.image), group="somebody else"),
         ]
         for answer in (answer for case in cases for answer in case["answers"]):
             assert len(answer["neighbours"]) == 2

@@ -77,10 +77,12 @@ class Service:
         return picture, sha256
 
     def _name_group(self, upload: Upload, own: str | None) -> str | None:
-        """Return what an upload's group is called, as the training samples call it if it is one of theirs: a patient's
-        number that is hidden in the dataset, or a training picture itself."""
+        """Return what an upload's group is called, as the training samples call it if it is one of theirs: that of a
+        training picture, whatever is said of it, or of a patient's number that the dataset hides."""
+        if learned := self.interpreter.find_group(hashlib.sha256(upload.data).hexdigest()):
+            return learned
         if not upload.group:
-            return self.interpreter.find_group(hashlib.sha256(upload.data).hexdigest()) or own
+            return own
         hidden = self.decoder.veil.name("P", upload.group.upper())
         return hidden if hidden in self.interpreter.groups.values() else upload.group
 

@@ -35,12 +35,14 @@ METRICS = ("descriptiveness precision", "descriptiveness recall", "contradiction
 
 @dataclass(frozen=True)
 class Pupil:
-    """What is tuned: keys of its recipe, and for how many epochs it is first aligned (few: much is left unknown)."""
+    """What is tuned: keys of its recipe; for how many epochs it is first aligned (few: much is left unknown), and how
+    that differs."""
 
     model: str
     tune: dict[str, object]
     train: dict[str, object]
     aligned: int
+    aligning: dict[str, object]
     more: dict[str, object] = field(default_factory=dict)
 
 
@@ -50,12 +52,14 @@ PUPILS = {
         {"lora": None, "train": ["projector", "language"]},
         {"batch_size": 32, "questions_per_image": 4, "learning_rate": 5e-4, "augment": "none"},
         12,
+        {},
     ),
     "dino-smol": Pupil(
         str(dino_smol.CACHE),
         {"lora": {"rank": 16, "alpha": 32, "parts": ["language"]}, "train": ["projector"], "weights": "bf16"},
-        {"batch_size": 8, "questions_per_image": 8, "learning_rate": 1e-3, "augment": "none", "precision": "bf16"},
+        {"batch_size": 8, "questions_per_image": 1, "learning_rate": 1e-3, "augment": "none", "precision": "bf16"},
         4,
+        {"questions_per_image": 8},
         {"image_size": 112},
     ),
 }
@@ -122,6 +126,12 @@ def fit(out: Path, name: str, data: Path, pupil: Pupil, epochs: int, seed: int) 
     if not is_trained(run):
         train_run(load_recipe(path), run, 0, print)
     return run
+
+
+def align(out: Path, pupil: Pupil, seed: int) -> Path:
+    """Train briefly on the training answers, each question singly; return the run."""
+    aligning = replace(pupil, train=pupil.train | pupil.aligning)
+    return fit(out, "aligned", out / "data", aligning, pupil.aligned, seed)
 
 
 def shares_of(run: Path) -> dict[str, dict[str, tuple[str, float]]]:
@@ -205,10 +215,10 @@ def main() -> None:
     pupil = PUPILS[asked.model]
     probed: str | Path = pupil.model
     if asked.bench == "lung":  # nano never saw a lung: its language side is aligned on the training answers first
-        probed = fit(out, "aligned", out / "data", pupil, pupil.aligned, seed)
+        probed = align(out, pupil, seed)
     elif asked.model != "nano":
         if not (out / "aligned").is_dir():
-            call("export", fit(out, "aligned", out / "data", pupil, pupil.aligned, seed), "--out", out / "aligned")
+            call("export", align(out, pupil, seed), "--out", out / "aligned")
         probed = out / "aligned"
         pupil = replace(pupil, model=str(probed))
     if not (out / "probe" / "probe.json").is_file():

@@ -141,3 +141,19 @@ def stop_at_import(module: str, *arguments: object) -> list[str]:
             pressed = True
     assert (process.wait(timeout=60), pressed) == (130, True), told
     return told
+
+
+def test_the_processes_that_draw_say_nothing_of_their_own(tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches all of its processes: pressed as they start, and when pictures are there."""
+    for sign in (".out.*/images", ".out.*/images/*/*.png"):
+        command = [sys.executable, "-m", "residency", "phantom", tmp_path / "out", "--patients", "40"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        while process.poll() is None and not any(tmp_path.glob(sign)):
+            time.sleep(0.005)
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert (process.returncode, told.splitlines()) == (130, [STAYS + "starts anew"])
+        assert list(tmp_path.iterdir()) == []

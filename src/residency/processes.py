@@ -5,8 +5,11 @@ torch is needed for is imported when there are several.
 """
 
 import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -38,6 +41,23 @@ def own_images(samples: Sequence[Sample]) -> list[Sample]:
     images = sorted({sample.image for sample in samples})
     own = set(images[process_rank() :: process_count()])
     return [sample for sample in samples if sample.image in own]
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Start processes in the block that never hear Ctrl-C: it reaches all of a terminal's, and the answer of the one
+    that started them is enough. Pressed within the block, it is heard at its end."""
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # started within the block, it would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def join_processes() -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from residency.errors import UserError
 from residency.files import new_folder, write_text, written_whole
+from residency.processes import deaf_children
 from residency.progress import track
 from residency.questionnaire import load_questionnaire
 from residency.types import Quantity, Record
@@ -195,7 +196,9 @@ def _draw_all(
     if workers <= 1 or len(orders) < 8:
         yield from track(map(draw, orders), "drawing", len(orders))
         return
-    with get_context("spawn").Pool(workers) as pool:
+    with deaf_children():
+        pool = get_context("spawn").Pool(workers)
+    with pool:
         yield from track(pool.imap(draw, orders, chunksize=8), "drawing", len(orders))
 
 

@@ -82,7 +82,10 @@ def tries(bench: Path, out: Path) -> dict[str, tuple[Callable[[], bool], tuple[o
         "verify": (lambda: holds_line(out / "verified.jsonl.part"), ("verify", run, "--with", model, "--out", out)),
         "variants": (lambda: any(holds_line(part) for part in variant.rglob("*.part")),
                      ("variants", bench / "recipe.yaml")),
-        "explain": (lambda: any(out.glob("*.png")), ("explain", run, "--images", 4, "--draws", 2, "--out", out)),
+        "explain": (
+            lambda: any(out.glob("*.png")),
+            ("explain", run, "--images", 2, "--questions", "side", "--draws", 1, "--out", out),
+        ),
         "index": (lambda: any(out.parent.glob(".out.*")), ("index", data, "--model", model, "--out", out)),
         "tile": (
             lambda: any(out.parent.glob(".out.*/images/*.png")),
@@ -120,9 +123,13 @@ def test_a_command_that_still_imports_is_stopped_in_one_line(imported: str, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_queue_is_stopped_as_it_begins(bench: Path, tmp_path: Path) -> None:
-    asked = ("queue", bench / "large", "--model", bench / "runs" / "discs", "--out", tmp_path / "queue.csv")
-    assert stop_at_import("residency.serve.rounds", *asked) == [STAYS + "starts anew"]
+def test_a_queue_is_stopped_as_it_begins(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes nothing before its end, so that only what it imports tells that it is at work."""
+    module = "residency.serve.rounds"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    asked = ("queue", bench / "large" / "images", "--model", bench / "runs" / "discs", "--out", tmp_path / "queue.csv")
+    done = stop_once(lambda: module in sys.modules, *asked)
+    assert (done.code, done.err.splitlines()[-1:]) == (130, [STAYS + "starts anew"])
     assert not (tmp_path / "queue.csv").exists()
 
 

@@ -12,7 +12,7 @@ from residency.recipe import dump_recipe
 
 TITLES = {
     "tuned": "nano, tuned with the shipped recipe",
-    "outline": "nano, tuned to outline the head; the number computed",
+    "outline": "nano, tuned to outline the head by a closer look; the number computed",
     "random": "nano from random weights, the same recipe",
     "probe": "linear probe on nano's tower",
     "knn": "nearest neighbours on nano's tower",

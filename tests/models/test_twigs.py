@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residency.models.packed import allow_attention, pack_sequences
-from residency.models.twigs import lay_twigs
+from residency.models.twigs import count_places, group_alike, lay_twigs
 
 TWIGS = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=9)
 
@@ -38,3 +38,9 @@ def test_what_candidates_begin_with_is_read_once() -> None:
     (laid,) = lay_twigs(packed, twigs, [0] * 4, [2], 64)
     assert laid.ids_GQ.tolist() == [[1, 2, 3, 5, 4, 7]]
     assert len(laid.next_N) == 8
+
+
+def test_rows_of_about_equal_width_are_read_together() -> None:
+    assert count_places([[1, 2, 3, 9], [1, 4, 9], [1, 2, 5, 9], [7, 9]]) == 6
+    assert group_alike([10, 69, 3, 50, 44]) == [[1, 3, 4], [0, 2]]
+    assert group_alike([]) == []

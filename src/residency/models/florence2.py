@@ -16,6 +16,7 @@ from residency.models.family import Answered, Batch, Images, Loaded, ModelSpec, 
 from residency.models.prompts import word_whole
 from residency.models.sampling import Sampling
 from residency.models.seq2seq import cross_decoder
+from residency.models.twigs import count_places, group_alike
 from residency.models.weights import load_weights
 from residency.types import Problem, Sample
 
@@ -159,14 +160,22 @@ class Florence2:
     def score(
         self, loaded: Loaded, batch: Batch, regions_MND: torch.Tensor, candidates: Sequence[Sequence[str]]
     ) -> list[torch.Tensor]:
-        """Return each sample's log-likelihoods (K,): a prompt's keys and values serve all its candidates."""
-        core, mask_BS = loaded.core, batch.prompt_mask_BS
-        decoder = cross_decoder(core, self._read_prompt(loaded, batch, regions_MND), mask_BS)
-        packed, hidden_B1D, cache = decoder.begin(core)
+        """Return each sample's log-likelihoods (K,): a prompt's keys and values serve all its candidates.
+
+        Samples whose candidates take about as many places are read together, so that few places stay empty.
+        """
         texts = list(dict.fromkeys(text for texts in candidates for text in texts))
         ids = dict(zip(texts, _token_ids(loaded.processor.tokenizer, texts), strict=True))
         offered = [[ids[text] for text in texts] for texts in candidates]
-        return decoder.weigh(core, packed, hidden_B1D, [1] * len(offered), cache, offered)
+        scores: dict[int, torch.Tensor] = {}
+        for rows in group_alike([count_places(answers) for answers in offered]):
+            part = batch.take(rows)
+            decoder = cross_decoder(loaded.core, self._read_prompt(loaded, part, regions_MND), part.prompt_mask_BS)
+            packed, hidden_B1D, cache = decoder.begin(loaded.core)
+            some = [offered[row] for row in rows]
+            told = decoder.weigh(loaded.core, packed, hidden_B1D, [1] * len(some), cache, some)
+            scores |= zip(rows, told, strict=True)
+        return [scores[row] for row in range(len(offered))]
 
     def generate(
         self,

@@ -8,6 +8,9 @@ import torch
 
 from residency.models.packed import FOR_ALL, PADDING, STEM, Packed, Places, pad_rows
 
+SLACK = 32
+"""How many more places a row may take than another that is read with it: a pass of its own costs as much."""
+
 
 @dataclass(frozen=True)
 class Laid:
@@ -85,3 +88,18 @@ def lay_twigs(
         row_N, column_N, next_N = torch.tensor(list(steps), device=device).T
         twig_M, step_M = torch.tensor(made_of, device=device).T
         yield Laid(pad_rows([row.ids for row in rows], 0, device), places, row_N, column_N, next_N, twig_M, step_M)
+
+
+def count_places(twigs: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens of twigs are read: what they begin with once, their last ones not."""
+    return len({tuple(twig[:length]) for twig in twigs for length in range(1, len(twig))})
+
+
+def group_alike(places: Sequence[int]) -> list[list[int]]:
+    """Return the rows in groups, the widest first, of rows that are at most `SLACK` places apart."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(places)), key=lambda row: -places[row]):
+        if not groups or places[groups[-1][0]] - places[row] > SLACK:
+            groups.append([])
+        groups[-1].append(row)
+    return groups

@@ -82,6 +82,6 @@ class Predict(Section):
     """The longest answer to one question; with `ask: together` an answer holds as many times more."""
     tiles: Tiles | None = None
     """null: every picture is squeezed to what the model reads."""
-    closer: tuple[Annotated[float, Field(gt=1, le=8)], ...] = ()
+    closer: tuple[Annotated[float, Field(gt=1, le=2)], ...] = ()
     """An answer that is one outline or box is told again in crops so many times as wide, and is the median of those
     (1.2, 1.35, 1.5 serve a model that was trained on `residency tile --around`; docs/high-resolution.md)."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 
 from residency.asking import Predict
 from residency.data.normalize import parse_answer
+from residency.data.tiles import Region
 from residency.data.together import compose_samples, parse_together
 from residency.models.family import Answered, Batch, Images
 from residency.models.registry import Opened
@@ -44,6 +46,21 @@ def answer_each(
     """
     made = dict(answer_in_turn(opened, samples, questions, offers, settings, images))
     return [made[row] for row in range(len(samples))]
+
+
+def answer_regions(
+    opened: Opened,
+    picture: Image.Image,
+    regions: Sequence[Region],
+    samples: Sequence[Sample],
+    questions: Sequence[Question | None],
+    offers: Sequence[Candidates | None],
+    settings: Predict,
+) -> list[Said]:
+    """Answer samples of one picture about its regions, each a picture of its own; region by region."""
+    crops = {f"{samples[0].image}#{number}": picture.crop(region.corners) for number, region in enumerate(regions)}
+    asked = [sample.model_copy(update={"image": name}) for name in crops for sample in samples]
+    return answer_each(opened, asked, [*questions] * len(crops), [*offers] * len(crops), settings, crops)
 
 
 def answer_in_turn(

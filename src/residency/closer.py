@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from residency.answering import Said, answer_each
+from residency.answering import Said, answer_regions
 from residency.asking import Predict
 from residency.data.normalize import parse_answer
-from residency.data.tiles import Region, frame_marks
+from residency.data.tiles import frame_marks
 from residency.data.told import Told, read_told
 from residency.models.family import Images, read_images
 from residency.models.registry import Opened
-from residency.types import Question, Sample
+from residency.types import Question
 from residency.ultrasound.outline import DIRECTIONS, tell_points
 
 CORNERS = 2
@@ -43,7 +42,8 @@ def look_closer(
         (picture,), _ = read_images([one.asked], images)
         size_2 = np.array(picture.size)
         regions = [frame_marks(told.points_P2 * size_2, picture.size, times) for times in settings.closer]
-        again = [read_single(text) for text in _ask_crops(opened, one.asked, picture, regions, settings)]
+        looked = answer_regions(opened, picture, regions, [one.asked], [None], [None], settings)
+        again = [read_single(near.fields["prediction"]) for near in looked]
         points = [
             (near.points_P2 * region.size + (region.x0, region.y0)) / size_2
             for near, region in zip(again, regions, strict=True)
@@ -59,15 +59,6 @@ def read_single(text: str) -> Told | None:
     """Return the one outline or box that an answer is, None if it is neither."""
     runs = read_told(text)
     return runs[0] if len(runs) == 1 and len(runs[0].points_P2) in (CORNERS, DIRECTIONS) else None
-
-
-def _ask_crops(
-    opened: Opened, sample: Sample, picture: Image.Image, regions: Sequence[Region], settings: Predict
-) -> list[str]:
-    crops = {f"{sample.image}#{number}": picture.crop(region.corners) for number, region in enumerate(regions)}
-    samples = [sample.model_copy(update={"image": name}) for name in crops]
-    unknown = [None] * len(samples)
-    return [one.fields["prediction"] for one in answer_each(opened, samples, unknown, unknown, settings, crops)]
 
 
 def _tell(label: str, points_P2: NDArray[np.float64], question: Question | None) -> Mapping[str, Any]:

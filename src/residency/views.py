@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from residency.answering import Candidates, Said, answer_each
+from residency.answering import Candidates, Said, answer_each, answer_regions
 from residency.asking import Predict, Tiles
 from residency.closer import look_closer
 from residency.data.normalize import parse_answer
@@ -113,9 +113,7 @@ def _answer_views(
     regions = [whole, *dict.fromkeys(regions)]
     for first in range(0, len(regions), settings.batch_images):
         some = regions[first : first + settings.batch_images]
-        crops = {f"{asked[0].image}#{region.corners}": picture.crop(region.corners) for region in some}
-        samples = [sample.model_copy(update={"image": name}) for name in crops for sample in asked]
-        said = answer_each(opened, samples, [*questions] * len(some), [*offers] * len(some), settings, crops)
+        said = answer_regions(opened, picture, some, asked, questions, offers, settings)
         for place, one in enumerate(said):
             region, row = some[place // len(asked)], place % len(asked)
             views[row].append(View(region, one, region == whole))

@@ -20,7 +20,7 @@ from residency.types import Prediction, Sample
 from tests.dicom.files import made_header, save_as, with_pixels, write_dicom
 from tests.knowledge.bench import build_bench
 from tests.run_command import call_residency, run_residency
-from tests.serve.browser import LACKING, browsing
+from tests.serve.browser import LACKING, Browser, browsing
 from tests.serve.server import Server, running
 
 
@@ -130,25 +130,26 @@ def test_why_is_asked_in_the_words_that_were_answered_to(run: Path, server: Serv
     assert kept == case["answers"]
 
 
+def ask_why_on(page: Browser, image: Path) -> None:
+    """Open the page anew, bring a picture, and ask why it was answered so."""
+    page.open()
+    page.choose_files(image)
+    page.wait(lambda: page.all(".card[data-question=side] button[data-act=why]"))
+    page.one(".card[data-question=side] button[data-act=why]").click()
+    page.wait(lambda: page.all("#why .quiet"))
+
+
 @pytest.mark.skipif(bool(LACKING), reason=f"not here: {', '.join(LACKING)} (apt-get, pip install)")
 def test_the_page_names_the_cases_in_both_languages(run: Path, server: Server, tmp_path: Path) -> None:
     exam = read_exam(run / "predictions" / "test.own.jsonl", samples_of(run, "test"))
     image, lines = next(iter(exam.items()))
     told = [(one.id, str(one.answer)) for one in lines["side"].neighbours]
     with browsing(server.address, tmp_path) as page:
-        page.open()
-        page.choose_files(Path(image))
-        page.wait(lambda: page.all(".card[data-question=side] button[data-act=why]"))
-        page.one(".card[data-question=side] button[data-act=why]").click()
-        page.wait(lambda: page.all("#why .quiet"))
+        ask_why_on(page, Path(image))
         english = "; ".join(f"{id} ({answer})" for id, answer in told)
         assert page.text("#why .told") == f"The model was told of these annotated cases: {english}."
         page.run("localStorage.setItem('language', 'zh')")
-        page.open()
-        page.choose_files(Path(image))
-        page.wait(lambda: page.all(".card[data-question=side] button[data-act=why]"))
-        page.one(".card[data-question=side] button[data-act=why]").click()
-        page.wait(lambda: page.all("#why .quiet"))
+        ask_why_on(page, Path(image))
         chinese = "；".join(f"{id}（{answer}）" for id, answer in told)
         assert page.text("#why .told") == f"模型在提示中被告知以下已标注病例：{chinese}。"
         assert page.complaints() == []

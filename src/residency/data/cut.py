@@ -97,7 +97,8 @@ def _write_cut(
         for number, sample in enumerate(track(marked, "cutting pictures")):
             picture = _read_picture(dataset.image_path(sample))
             for place, region in enumerate(choose(sample, picture.size)):
-                samples.append(_write_region(sample, picture, region, begun, f"{number:05d}-{place:03d}"))
+                name = f"{number:05d}-{place:03d}"
+                samples.append(_write_region(sample, f"{sample.id}-{place:03d}", picture, region, begun, name))
         write_dataset(Dataset(begun, tuple(samples), dataset.questionnaire, dataset.splits))
     held = sum(bool(sample.boxes or sample.outlines) for sample in samples)
     return Cut(dataset=str(out), pieces=len(samples), with_marks=held, left_out=left_out)
@@ -111,7 +112,7 @@ def _read_picture(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read", found=error.strerror or str(error)) from error
 
 
-def _write_region(sample: Sample, picture: Image.Image, region: Region, out: Path, name: str) -> Sample:
+def _write_region(sample: Sample, id: str, picture: Image.Image, region: Region, out: Path, name: str) -> Sample:
     path = out / "images" / f"{name}.png"
     picture.crop(region.corners).save(path)
     boxes = boxes_within(sample.boxes, region)
@@ -122,7 +123,7 @@ def _write_region(sample: Sample, picture: Image.Image, region: Region, out: Pat
     text = tell_places(boxes, outlines, region.size, labelled=_is_labelled(sample))
     return sample.model_copy(
         update={
-            "id": f"{sample.id}-{name[-3:]}",
+            "id": id,
             "image": f"images/{name}.png",
             "boxes": tuple(boxes),
             "outlines": tuple(outlines),

@@ -166,9 +166,11 @@ class Florence2:
         """
         texts = list(dict.fromkeys(text for texts in candidates for text in texts))
         ids = dict(zip(texts, _token_ids(loaded.processor.tokenizer, texts), strict=True))
-        offered = [[ids[text] for text in texts] for texts in candidates]
+        twigs = {texts: [ids[text] for text in texts] for texts in map(tuple, candidates)}
+        offered = [twigs[tuple(texts)] for texts in candidates]
+        places = {texts: count_places(answers) for texts, answers in twigs.items()}
         scores: dict[int, torch.Tensor] = {}
-        for rows in group_alike([count_places(answers) for answers in offered]):
+        for rows in group_alike([places[tuple(texts)] for texts in candidates]):
             part = batch.take(rows)
             decoder = cross_decoder(loaded.core, self._read_prompt(loaded, part, regions_MND), part.prompt_mask_BS)
             packed, hidden_B1D, cache = decoder.begin(loaded.core)

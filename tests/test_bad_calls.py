@@ -57,6 +57,9 @@ BAD_OVERRIDES = {
     "a checkpoint with remote code": (["model=microsoft/Florence-2-base"], 2, ["florence-community/Florence-2-base"]),
     "a wrong key": (["train.epoch=3"], 2, ["train.epoch", "train.epochs"]),
     "a wrong value": (["train.epochs=many"], 2, ["train.epochs", "many"]),
+    "one number for a list": (["predict.closer=1.2"], 2, ["`predict.closer`", "a list", "such as [1.2]", "found 1.2"]),
+    "a name for a list": (["questions=side,size"], 2, ["`questions`", "such as [side,size]", "found 'side,size'"]),
+    "nothing for a list": (["predict.closer=null"], 2, ["`predict.closer`", "such as []", "found None"]),
     "no key=value": (["epochs"], 2, ["epochs", "train.epochs=3"]),
     "no dataset": (["data=/nowhere"], 2, ["/nowhere is not a dataset", "nothing there", "residency ingest"]),
     "no such fold": (["fold=3"], 2, ["no fold 3", "allowed: 0"]),
@@ -89,8 +92,11 @@ def test_train_is_called_wrongly(case: str, bench: Path, tmp_path: Path) -> None
 def test_a_recipe_that_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("name: Universit\xe4t\n".encode("latin-1"))
     (tmp_path / "foreign.yaml").write_text(yaml.safe_dump({"train_json": "a.jsonl", "model_name": "x", "lr": 1}))
+    asking = {"name": "x", "data": "d", "predict": {"closer": 1.2, "tiles": {"side": "wide"}}}
+    (tmp_path / "asking.yaml").write_text(yaml.safe_dump(asking))
     for name, words in (
         ("missing.yaml", ["missing.yaml", "No such file"]),
+        ("asking.yaml", ["`predict.closer`: a list is wanted, such as [1.2], found 1.2", "`predict.tiles.side`"]),
         ("latin.yaml", ["latin.yaml", "UTF-8"]),
         ("foreign.yaml", ["another Florence-2 script", "train_json", "learning_rate: 1"]),
         (".", ["directory"]),

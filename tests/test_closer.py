@@ -80,6 +80,9 @@ def test_an_outline_is_told_again_in_crops_around_it(tmp_path: Path) -> None:
     (closer,) = read_lines(next((tmp_path / "closer").rglob("test.own.jsonl")), Prediction)
     assert closer.prediction == closer.parsed == look_by_hand(tmp_path, plain.prediction)
     assert closer.prediction != plain.prediction
+    single = run_residency("predict", tmp_path / "runs/heads", "predict.closer=1.2", *asked)
+    assert single.code == 2
+    assert "`predict.closer`: a list is wanted, such as [1.2], found 1.2" in single.err
     told = run_residency("train", RECIPE, "prompt={prefix} {field_mm}")
     assert told.code == 2
     assert "predict.closer" in told.err

@@ -98,6 +98,9 @@ def _validated(values: dict[str, Any], path: Path) -> Recipe:
                 lines.append(f"unknown key `{key}`" + (f" (nearest: {', '.join(near)})" if near else ""))
             elif issue["type"] == "missing":
                 lines.append(f"the key `{key}` is missing")
+            elif issue["type"] == "tuple_type" and not isinstance(issue["input"], dict):
+                given = "" if issue["input"] is None else issue["input"]
+                lines.append(f"`{key}`: a list is wanted, such as [{given}], found {issue['input']!r}")
             else:
                 lines.append(f"`{key}`: {issue['msg']}, found {issue['input']!r}")
         raise UserError(f"the recipe {path} is not valid:\n  " + "\n  ".join(lines)) from None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from residency.answering import answer_each
+from residency.answering import Query, answer_each
 from residency.asking import Predict
 from residency.closer import read_single
 from residency.data.dataset import Dataset, load_dataset, write_dataset
@@ -58,7 +58,7 @@ def look_by_hand(folder: Path, first: str) -> str:
         picture.crop(region.corners).save(folder / f"{times}.png")
         asked = sample.model_copy(update={"image": str(folder / f"{times}.png")})
         with torch.inference_mode():
-            (said,) = answer_each(opened, [asked], [None], [None], Predict(), None)
+            (said,) = answer_each(opened, [Query(asked)], Predict(), None)
         near = read_single(said.fields["prediction"])
         assert near is not None
         points.append((near.points_P2 * region.size + (region.x0, region.y0)) / picture.size)

@@ -8,7 +8,7 @@ import torch
 import yaml
 from PIL import Image
 
-from residency.answering import Said, answer_each
+from residency.answering import Query, Said, answer_each
 from residency.asking import Predict, Tiles
 from residency.data.dataset import load_dataset
 from residency.data.tiles import Region, cut_tiles
@@ -84,9 +84,8 @@ def answer_by_hand(folder: Path) -> tuple[str, tuple[float, ...]]:
         picture.crop(region.corners).save(folder / f"{number}.png")
         asked = sample.model_copy(update={"image": str(folder / f"{number}.png")})
         with torch.inference_mode():
-            (said,) = answer_each(
-                opened, [asked], [questionnaire.question("od")], [None], Predict(max_new_tokens=24), None
-            )
+            query = Query(asked, questionnaire.question("od"))
+            (said,) = answer_each(opened, [query], Predict(max_new_tokens=24), None)
         views.append(View(region, said, number == 0))
     fields = merge_views(views, questionnaire.question("od"), Tiles(), (320, 240))
     return fields["prediction"], tuple(fields.get("box_scores") or ())

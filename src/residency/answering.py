@@ -1,7 +1,7 @@
 """Answers about a few images: a model and samples in, what it says to each out, with candidates and confidence."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,16 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Query:
+    """A sample that is asked about: its standard question, if it has one, and what the answer is chosen from (None: it
+    is generated)."""
+
+    sample: Sample
+    question: Question | None = None
+    offer: Candidates | None = None
+
+
+@dataclass(frozen=True)
 class Said:
     """What was said to a sample: the sample as it was asked, and the fields of its prediction."""
 
@@ -32,59 +42,48 @@ class Said:
     fields: Mapping[str, Any]
 
 
-def answer_each(
-    opened: Opened,
-    samples: Sequence[Sample],
-    questions: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
-    settings: Predict,
-    images: Images | None,
-) -> list[Said]:
-    """Answer every sample on its own: those with candidates by likelihood over them, the others greedily.
+def answer_each(opened: Opened, queries: Sequence[Query], settings: Predict, images: Images | None) -> list[Said]:
+    """Answer every query on its own: those with candidates by likelihood over them, the others greedily.
 
     The tower sees an image once for all its questions; so does what reads its regions, unless `speed.at_once` is off.
     """
-    made = dict(answer_in_turn(opened, samples, questions, offers, settings, images))
-    return [made[row] for row in range(len(samples))]
+    made = dict(answer_in_turn(opened, queries, settings, images))
+    return [made[row] for row in range(len(queries))]
 
 
 def answer_regions(
     opened: Opened,
     picture: Image.Image,
     regions: Sequence[Region],
-    samples: Sequence[Sample],
-    questions: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
+    queries: Sequence[Query],
     settings: Predict,
 ) -> list[Said]:
-    """Answer samples of one picture about its regions, each a picture of its own; region by region."""
-    crops = {f"{samples[0].image}#{number}": picture.crop(region.corners) for number, region in enumerate(regions)}
-    asked = [sample.model_copy(update={"image": name}) for name in crops for sample in samples]
-    return answer_each(opened, asked, [*questions] * len(crops), [*offers] * len(crops), settings, crops)
+    """Answer queries of one picture about its regions, each a picture of its own; region by region."""
+    image = queries[0].sample.image
+    crops = {f"{image}#{number}": picture.crop(region.corners) for number, region in enumerate(regions)}
+    asked = [replace(one, sample=one.sample.model_copy(update={"image": name})) for name in crops for one in queries]
+    return answer_each(opened, asked, settings, crops)
 
 
 def answer_in_turn(
-    opened: Opened,
-    samples: Sequence[Sample],
-    questions: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
-    settings: Predict,
-    images: Images | None,
+    opened: Opened, queries: Sequence[Query], settings: Predict, images: Images | None
 ) -> Iterator[tuple[int, Said]]:
-    """Yield each sample's place and what `answer_each` says to it as soon as it is known: the chosen answers first."""
+    """Yield each query's place and what `answer_each` says to it as soon as it is known: the chosen answers first."""
     family, loaded = opened.family, opened.loaded
+    samples = [query.sample for query in queries]
     batch = family.encode(loaded, samples, with_answers=False, images=images).to(loaded.device)
     regions_MND = family.see(loaded, batch.pixels_MCHW)
     parts: dict[str, list[int]] = {}
     for row, sample in enumerate(samples):
         parts.setdefault("" if loaded.spec.speed.at_once else sample.question or "", []).append(row)
     for rows in parts.values():
-        chosen = _score_rows(opened, batch, regions_MND, questions, {row: o for row in rows if (o := offers[row])})
+        offers = {row: offer for row in rows if (offer := queries[row].offer)}
+        chosen = _score_rows(opened, batch, regions_MND, queries, offers)
         yield from ((row, Said(samples[row], fields)) for row, fields in chosen.items())
-        if free := [row for row in rows if not offers[row]]:
+        if free := [row for row in rows if row not in offers]:
             said = family.generate(loaded, batch.take(free), regions_MND, max_new_tokens=settings.max_new_tokens)
             for row, answer in zip(free, said, strict=True):
-                yield row, Said(samples[row], _generated(questions[row], answer))
+                yield row, Said(samples[row], _generated(queries[row].question, answer))
 
 
 def answer_together(
@@ -118,7 +117,7 @@ def _score_rows(
     opened: Opened,
     batch: Batch,
     regions_MND: torch.Tensor,
-    questions: Sequence[Question | None],
+    queries: Sequence[Query],
     offers: Mapping[int, Candidates],
 ) -> dict[int, dict[str, Any]]:
     """Choose the answers of the rows that have candidates, by row."""
@@ -128,7 +127,7 @@ def _score_rows(
     scores = opened.family.score(opened.loaded, batch.take(list(offers)), regions_MND, texts)
     made = {}
     for (row, offer), scores_K in zip(offers.items(), scores, strict=True):
-        question = questions[row]
+        question = queries[row].question
         assert question is not None
         made[row] = _choose(scores_K.cpu(), question, offer)
     return made

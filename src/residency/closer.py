@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.answering import Said, answer_regions
+from residency.answering import Query, Said, answer_regions
 from residency.asking import Predict
 from residency.data.normalize import parse_answer
 from residency.data.tiles import frame_marks
@@ -24,25 +24,21 @@ CORNERS = 2
 
 
 def look_closer(
-    opened: Opened,
-    said: Sequence[Said],
-    questions: Sequence[Question | None],
-    settings: Predict,
-    images: Images | None,
+    opened: Opened, queries: Sequence[Query], said: Sequence[Said], settings: Predict, images: Images | None
 ) -> list[Said]:
-    """Return the answers, each that is a single outline or box told anew: the median of what its crops are told.
+    """Return what was said to queries, an answer that is a single outline or box told anew: the median of its crops'.
 
     Crops are `settings.closer` times as wide as what was told first. Other answers stay as they are, and so do those
     whose crops are told something else.
     """
     made = list(said)
-    for row, (one, question) in enumerate(zip(said, questions, strict=True)):
+    for row, (query, one) in enumerate(zip(queries, said, strict=True)):
         if (told := read_single(one.fields["prediction"])) is None:
             continue
         (picture,), _ = read_images([one.asked], images)
         size_2 = np.array(picture.size)
         regions = [frame_marks(told.points_P2 * size_2, picture.size, times) for times in settings.closer]
-        looked = answer_regions(opened, picture, regions, [one.asked], [None], [None], settings)
+        looked = answer_regions(opened, picture, regions, [Query(one.asked)], settings)
         again = [read_single(near.fields["prediction"]) for near in looked]
         points = [
             (near.points_P2 * region.size + (region.x0, region.y0)) / size_2
@@ -50,7 +46,7 @@ def look_closer(
             if near and near.points_P2.shape == told.points_P2.shape
         ]
         if points:
-            again_told = _tell(told.label, np.median(np.stack(points), 0), question)
+            again_told = _tell(told.label, np.median(np.stack(points), 0), query.question)
             made[row] = Said(one.asked, {**one.fields, **again_told})
     return made
 

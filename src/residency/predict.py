@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from residency.answering import Candidates, answer_together
+from residency.answering import Candidates, Query, answer_together
 from residency.asking import Ask, Predict
 from residency.errors import UserError
 from residency.files import read_lines, sha256_text, write_lines
@@ -80,6 +80,11 @@ def is_chosen(question: Question, mode: Mode) -> bool:
     return question.type in ("choice", "ordinal") and not any(part.type == "number" for part in question.parts)
 
 
+def make_query(sample: Sample, question: Question | None, candidates: Mapping[str, Candidates], mode: Mode) -> Query:
+    """Return a sample with its question and, where its answer is chosen, the candidates for it (by question id)."""
+    return Query(sample, question, candidates.get(question.id) if question and is_chosen(question, mode) else None)
+
+
 @torch.inference_mode()
 def answer_samples(
     opened: Opened,
@@ -103,9 +108,8 @@ def answer_samples(
         if ask == "together" and asked.mode != "base":
             made = answer_together(opened, rows, questionnaire, settings, images)
         else:
-            known = [questions.get(sample.question or "") for sample in rows]
-            offers = [candidates.get(q.id) if q and is_chosen(q, asked.mode) else None for q in known]
-            made = answer_rows(opened, rows, known, offers, settings, images)
+            queries = [make_query(one, questions.get(one.question or ""), candidates, asked.mode) for one in rows]
+            made = answer_rows(opened, queries, settings, images)
         seconds = (perf_counter() - began) / len(rows)
         for sample, said in zip(rows, made, strict=True):
             yield Prediction(

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from residency.answering import Candidates, Said, answer_each, answer_regions
+from residency.answering import Query, Said, answer_each, answer_regions
 from residency.asking import Predict, Tiles
 from residency.closer import look_closer
 from residency.data.normalize import parse_answer
@@ -35,15 +35,8 @@ class View:
     whole: bool
 
 
-def answer_rows(
-    opened: Opened,
-    rows: Sequence[Sample],
-    questions: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
-    settings: Predict,
-    images: Images | None,
-) -> list[Said]:
-    """Answer each sample, places by a closer look where `settings` ask for it.
+def answer_rows(opened: Opened, queries: Sequence[Query], settings: Predict, images: Images | None) -> list[Said]:
+    """Answer each query, places by a closer look where `settings` ask for it.
 
     With `settings.tiles`, those about a picture larger than a tile are answered by its views.
 
@@ -51,34 +44,27 @@ def answer_rows(
         UserError: a tile's side must be named, for the family reads pictures of several sizes.
     """
     if settings.tiles:
-        said = _answer_tiled(opened, rows, questions, offers, settings.tiles, settings, images)
+        said = _answer_tiled(opened, queries, settings.tiles, settings, images)
     else:
-        said = answer_each(opened, rows, questions, offers, settings, images)
-    return look_closer(opened, said, questions, settings, images) if settings.closer else said
+        said = answer_each(opened, queries, settings, images)
+    return look_closer(opened, queries, said, settings, images) if settings.closer else said
 
 
 def _answer_tiled(
-    opened: Opened,
-    rows: Sequence[Sample],
-    questions: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
-    tiles: Tiles,
-    settings: Predict,
-    images: Images | None,
+    opened: Opened, queries: Sequence[Query], tiles: Tiles, settings: Predict, images: Images | None
 ) -> list[Said]:
     side = tiles.side or 2 * side_of(opened.loaded)
     made: dict[int, Said] = {}
-    for image in dict.fromkeys(sample.image for sample in rows):
-        places = [row for row, sample in enumerate(rows) if sample.image == image]
-        asked = [rows[row] for row in places]
-        known, offered = [questions[row] for row in places], [offers[row] for row in places]
-        (picture,), _ = read_images(asked[:1], images)
+    for image in dict.fromkeys(query.sample.image for query in queries):
+        places = [row for row, query in enumerate(queries) if query.sample.image == image]
+        asked = [queries[row] for row in places]
+        (picture,), _ = read_images([asked[0].sample], images)
         if max(picture.size) <= side:
-            said = answer_each(opened, asked, known, offered, settings, {image: picture})
+            said = answer_each(opened, asked, settings, {image: picture})
         else:
-            said = _answer_views(opened, picture, side, tiles, asked, known, offered, settings)
+            said = _answer_views(opened, picture, side, asked, tiles, settings)
         made |= dict(zip(places, said, strict=True))
-    return [made[row] for row in range(len(rows))]
+    return [made[row] for row in range(len(queries))]
 
 
 def side_of(loaded: Loaded) -> int:
@@ -97,29 +83,26 @@ def _answer_views(
     opened: Opened,
     picture: Image.Image,
     side: int,
+    queries: Sequence[Query],
     tiles: Tiles,
-    asked: Sequence[Sample],
-    questions: Sequence[Question | None],
-    offers: Sequence[Candidates | None],
     settings: Predict,
 ) -> list[Said]:
     whole = Region(0, 0, *picture.size)
     regions = cut_tiles(*picture.size, side, tiles.overlap) if tiles.grid else []
     if tiles.zoom:
-        regions += crop_around(
-            _propose(opened, picture, asked[0], tiles.find, settings), picture.size, side, tiles.zoom
-        )
-    views: dict[int, list[View]] = {row: [] for row in range(len(asked))}
+        found = _propose(opened, picture, queries[0].sample, tiles.find, settings)
+        regions += crop_around(found, picture.size, side, tiles.zoom)
+    views: dict[int, list[View]] = {row: [] for row in range(len(queries))}
     regions = [whole, *dict.fromkeys(regions)]
     for first in range(0, len(regions), settings.batch_images):
         some = regions[first : first + settings.batch_images]
-        said = answer_regions(opened, picture, some, asked, questions, offers, settings)
+        said = answer_regions(opened, picture, some, queries, settings)
         for place, one in enumerate(said):
-            region, row = some[place // len(asked)], place % len(asked)
+            region, row = some[place // len(queries)], place % len(queries)
             views[row].append(View(region, one, region == whole))
     return [
-        Said(sample, merge_views(views[row], question, tiles, picture.size))
-        for row, (sample, question) in enumerate(zip(asked, questions, strict=True))
+        Said(query.sample, merge_views(views[row], query.question, tiles, picture.size))
+        for row, query in enumerate(queries)
     ]
 
 
@@ -194,6 +177,6 @@ def _propose(opened: Opened, picture: Image.Image, sample: Sample, find: str, se
     """Return what the model finds when it is asked for objects, the surest first."""
     bare = {"prefix": find, "question": None, "context": None, "shots": ()}
     asked = sample.model_copy(update=bare)
-    (said,) = answer_each(opened, [asked], [None], [None], settings, {sample.image: picture})
+    (said,) = answer_each(opened, [Query(asked)], settings, {sample.image: picture})
     found = _boxes_of(View(Region(0, 0, *picture.size), said, whole=True))
     return [box for box, _ in sorted(found, key=lambda told: -told[1])]

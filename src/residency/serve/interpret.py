@@ -25,7 +25,7 @@ from residency.material import select_samples
 from residency.models.prompts import render_prompt
 from residency.models.registry import Opened, open_model, open_run, read_run
 from residency.neighbours import Tell, open_tell
-from residency.predict import candidates_of, is_chosen
+from residency.predict import candidates_of, make_query
 from residency.questionnaire import load_questionnaire
 from residency.serve.decoding import Origin
 from residency.serve.told import AnswerTold, name_neighbours, read_places, tell_words
@@ -131,10 +131,11 @@ class Interpreter:
         if self.ask == "together" and self.mode != "base":
             said = answer_together(self.opened, samples, self.questionnaire, self.settings, images)
             return iter(enumerate(said))
-        offers = [self.candidates.get(q.id) if is_chosen(q, self.mode) else None for q in questions]
+        both = zip(samples, questions, strict=True)
+        queries = [make_query(sample, question, self.candidates, self.mode) for sample, question in both]
         if self.settings.tiles or self.settings.closer:
-            return iter(enumerate(answer_rows(self.opened, samples, questions, offers, self.settings, images)))
-        return answer_in_turn(self.opened, samples, questions, offers, self.settings, images)
+            return iter(enumerate(answer_rows(self.opened, queries, self.settings, images)))
+        return answer_in_turn(self.opened, queries, self.settings, images)
 
     def _tell(self, question: Question, said: Said, size: tuple[int, int]) -> AnswerTold:
         fields = said.fields

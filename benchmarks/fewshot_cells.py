@@ -93,7 +93,7 @@ def run_cells(bench: Bench, results: Results, plan: Plan) -> None:
         _begin_memory()
         began = perf_counter(), process_time()
         made = make_row(bench, draw, row)
-        memory = _peak_memory()
+        memory = peak_memory()
         cells = [
             Cell(
                 experiment=place[0],
@@ -150,7 +150,7 @@ def _begin_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Return the process's peak resident memory in MB: since `_begin_memory` on Linux, elsewhere since its start."""
     if sys.platform == "linux":
         status = Path("/proc/self/status").read_text()

@@ -32,8 +32,11 @@ def _words(bench: Bench, draw: Draw) -> Made:
     return Made(dict(answers), perf_counter() - began)
 
 
-def _probe(kind: str, method: Probe) -> Callable[[Bench, Draw], Made]:
-    """A floor on frozen features. Where questions differ their words join; lengths are learned in image widths."""
+def probe_frozen(kind: str, method: Probe) -> Callable[[Bench, Draw], Made]:
+    """Return a floor on the frozen features of a kind, from the bench where it holds them.
+
+    Where questions differ their words join; lengths are learned in image widths.
+    """
 
     def make(bench: Bench, draw: Draw) -> Made:
         train = draw.asked
@@ -79,9 +82,9 @@ def _tune_lite(start: Callable[[Bench], Path | None]) -> Callable[[Bench, Draw],
 RIVALS: dict[str, Callable[[Bench, Draw], Made]] = {
     "majority": _majority,
     "words": _words,
-    "probe": _probe("nano", "probe"),
-    "knn": _probe("nano", "knn"),
-    "lite-probe": _probe("lite", "probe"),
+    "probe": probe_frozen("nano", "probe"),
+    "knn": probe_frozen("nano", "knn"),
+    "lite-probe": probe_frozen("lite", "probe"),
     "lite-tuned": _tune_lite(lambda bench: None),
     "lite-phantoms": _tune_lite(lambda bench: bench.phantom_weights),
 }

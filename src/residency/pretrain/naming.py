@@ -14,10 +14,10 @@ from residency.pretrain.vary import View
 class Naming(nn.Module):
     """An image's canonical names told from the map's mean, structures' coverage from each of its cells."""
 
-    def __init__(self, names: int, structures: int) -> None:
+    def __init__(self, names: int, structures: int, channels: int = CHANNELS) -> None:
         super().__init__()
-        self.names = nn.Linear(CHANNELS, names)
-        self.coverage = nn.Conv2d(CHANNELS, structures, 1)
+        self.names = nn.Linear(channels, names)
+        self.coverage = nn.Conv2d(channels, structures, 1)
 
     def forward(
         self, seen_MCHW: torch.Tensor, studies: Studies, rows: np.ndarray, views: list[View], coverage_weight: float

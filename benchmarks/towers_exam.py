@@ -124,7 +124,7 @@ def _see_images(bench: Bench, name: str, tower: nn.Module, draw: Draw) -> None:
         if (name, image) in bench.features:
             continue
         began = perf_counter()
-        seen = see_map(tower, read_grey(image, IMAGE_SIZE)[None])[0]
+        seen = see_map(tower, np.stack([read_grey(image, IMAGE_SIZE)]))[0]
         features: np.ndarray = (seen.flatten() if draw.experiment.measures else seen.mean((1, 2))).numpy()
         bench.features[name, image] = features, perf_counter() - began
 

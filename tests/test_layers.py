@@ -12,7 +12,7 @@ LAYERS = (
     ("ultrasound", "losses", "dicom"),
     ("data",),
     ("models",),
-    ("predict", "answering", "closer", "views"),
+    ("predict", "answering", "crops", "closer", "views"),
     ("evaluate",),
     ("judges", "folder", "material"),
     ("knowledge",),

@@ -1,15 +1,13 @@
 """Answers about a few images: a model and samples in, what it says to each out, with candidates and confidence."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from residency.asking import Predict
 from residency.data.normalize import parse_answer
-from residency.data.tiles import Region
 from residency.data.together import compose_samples, parse_together
 from residency.models.family import Answered, Batch, Images
 from residency.models.registry import Opened
@@ -49,20 +47,6 @@ def answer_each(opened: Opened, queries: Sequence[Query], settings: Predict, ima
     """
     made = dict(answer_in_turn(opened, queries, settings, images))
     return [made[row] for row in range(len(queries))]
-
-
-def answer_regions(
-    opened: Opened,
-    picture: Image.Image,
-    regions: Sequence[Region],
-    queries: Sequence[Query],
-    settings: Predict,
-) -> list[Said]:
-    """Answer queries of one picture about its regions, each a picture of its own; region by region."""
-    image = queries[0].sample.image
-    crops = {f"{image}#{number}": picture.crop(region.corners) for number, region in enumerate(regions)}
-    asked = [replace(one, sample=one.sample.model_copy(update={"image": name})) for name in crops for one in queries]
-    return answer_each(opened, asked, settings, crops)
 
 
 def answer_in_turn(

@@ -4,20 +4,21 @@ A place takes the more of a crop the smaller it is in its picture, so it is told
 hardly varies. Coarse to fine, as in cascaded pose regression (Toshev and Szegedy, CVPR 2014, arXiv 1312.4659).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.answering import Query, Said, answer_regions
+from residency.answering import Query, Said
 from residency.asking import Predict
+from residency.crops import Crop, answer_crops, cut_crop
 from residency.data.normalize import parse_answer
 from residency.data.tiles import frame_marks
 from residency.data.told import Told, read_told
 from residency.models.family import Images, read_images
 from residency.models.registry import Opened
-from residency.types import Question
+from residency.types import Question, Sample
 from residency.ultrasound.outline import DIRECTIONS, tell_points
 
 CORNERS = 2
@@ -31,24 +32,26 @@ def look_closer(
     Crops are `settings.closer` times as wide as what was told first. Other answers stay as they are, and so do those
     whose crops are told something else.
     """
+    marks = {row: told for row, one in enumerate(said) if (told := read_single(one.fields["prediction"]))}
+    crops = (crop for row, told in marks.items() for crop in _cut_around(said[row].asked, told, settings, images))
+    rows = [row for row in marks for _ in settings.closer]
+    points: dict[int, list[NDArray[np.float64]]] = {row: [] for row in marks}
+    for row, (crop, (near,)) in zip(rows, answer_crops(opened, crops, settings), strict=True):
+        again = read_single(near.fields["prediction"])
+        if again and again.points_P2.shape == marks[row].points_P2.shape:
+            points[row].append((again.points_P2 * crop.region.size + (crop.region.x0, crop.region.y0)) / crop.size)
     made = list(said)
-    for row, (query, one) in enumerate(zip(queries, said, strict=True)):
-        if (told := read_single(one.fields["prediction"])) is None:
-            continue
-        (picture,), _ = read_images([one.asked], images)
-        size_2 = np.array(picture.size)
-        regions = [frame_marks(told.points_P2 * size_2, picture.size, times) for times in settings.closer]
-        looked = answer_regions(opened, picture, regions, [Query(one.asked)], settings)
-        again = [read_single(near.fields["prediction"]) for near in looked]
-        points = [
-            (near.points_P2 * region.size + (region.x0, region.y0)) / size_2
-            for near, region in zip(again, regions, strict=True)
-            if near and near.points_P2.shape == told.points_P2.shape
-        ]
-        if points:
-            again_told = _tell(told.label, np.median(np.stack(points), 0), query.question)
-            made[row] = Said(one.asked, {**one.fields, **again_told})
+    for row in (row for row in marks if points[row]):
+        told_again = _tell(marks[row].label, np.median(np.stack(points[row]), 0), queries[row].question)
+        made[row] = Said(said[row].asked, {**said[row].fields, **told_again})
     return made
+
+
+def _cut_around(asked: Sample, told: Told, settings: Predict, images: Images | None) -> Iterator[Crop]:
+    (picture,), _ = read_images([asked], images)
+    for times in settings.closer:
+        region = frame_marks(told.points_P2 * picture.size, picture.size, times)
+        yield cut_crop(picture, region, [Query(asked)])
 
 
 def read_single(text: str) -> Told | None:

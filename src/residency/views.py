@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from residency.answering import Query, Said, answer_each, answer_regions
+from residency.answering import Query, Said, answer_each
 from residency.asking import Predict, Tiles
 from residency.closer import look_closer
+from residency.crops import answer_crops, cut_crop
 from residency.data.normalize import parse_answer
 from residency.data.places import tell_places
 from residency.data.tiles import Region, Seen, crop_around, cut_tiles, is_cut, merge_boxes, place_boxes
@@ -93,13 +94,10 @@ def _answer_views(
         found = _propose(opened, picture, queries[0].sample, tiles.find, settings)
         regions += crop_around(found, picture.size, side, tiles.zoom)
     views: dict[int, list[View]] = {row: [] for row in range(len(queries))}
-    regions = [whole, *dict.fromkeys(regions)]
-    for first in range(0, len(regions), settings.batch_images):
-        some = regions[first : first + settings.batch_images]
-        said = answer_regions(opened, picture, some, queries, settings)
-        for place, one in enumerate(said):
-            region, row = some[place // len(queries)], place % len(queries)
-            views[row].append(View(region, one, region == whole))
+    crops = (cut_crop(picture, region, queries) for region in [whole, *dict.fromkeys(regions)])
+    for crop, said in answer_crops(opened, crops, settings):
+        for row, one in enumerate(said):
+            views[row].append(View(crop.region, one, crop.region == whole))
     return [
         Said(query.sample, merge_views(views[row], query.question, tiles, picture.size))
         for row, query in enumerate(queries)

@@ -16,6 +16,7 @@ from PIL import Image
 from residency.data.dataset import load_dataset
 from residency.dicom.veil import open_veil
 from residency.files import read_lines
+from residency.serve.interpret import Interpreter, Picture, open_interpreter
 from residency.types import Prediction, Sample
 from tests.dicom.files import made_header, save_as, with_pixels, write_dicom
 from tests.knowledge.bench import build_bench
@@ -66,6 +67,39 @@ def require_same(case: dict[str, Any], examined: dict[str, Prediction], told: in
         assert len(line.neighbours) == told
         assert answers[question]["text"] == line.prediction
         assert answers[question]["confidence"] == pytest.approx(line.confidence, abs=1e-4)
+
+
+def count_seen(reader: Interpreter) -> list[int]:
+    """Return a list that grows by how many images the tower sees each time."""
+    seen: list[int] = []
+    tower = reader.opened.loaded.core.get_submodule(reader.opened.family.parts["vision"])
+    tower.register_forward_hook(lambda module, inputs, output: seen.append(len(output.last_hidden_state)))
+    return seen
+
+
+def read_images(reader: Interpreter, images: list[str]) -> list[dict[str, Any]]:
+    """Return what the server would tell of pictures that came together."""
+    pictures = [Picture(Image.open(image).convert("RGB"), f"{place}", "new") for place, image in enumerate(images)]
+    cases: list[dict[str, Any]] = [{"answers": []} for _ in images]
+    reader.read(pictures, lambda place, told: cases[place]["answers"].append(told.model_dump(mode="json")))
+    return cases
+
+
+@pytest.mark.parametrize(("trained", "passes"), [("language", 1), ("vision", 2)])
+def test_the_tower_sees_a_picture_once_unless_there_are_two_towers(run: Path, trained: str, passes: int) -> None:
+    """Neighbours are looked up by the base model's tower; where another one answers, both must see the picture."""
+    if trained == "vision":
+        keys = ["name=vision", "tune.train=[projector,vision]", "retrieval.train=true"]
+        assert call_residency("train", run.parents[1] / "recipe.yaml", *keys) == 0
+        run = run.with_name("vision")
+    exam = read_exam(run / "predictions" / "test.own.jsonl", samples_of(run, "test"))
+    reader = open_interpreter(str(run))
+    seen = count_seen(reader)
+    images = sorted(exam)[:3]
+    for image, case in zip(images, read_images(reader, images), strict=True):
+        require_same(case, exam[image], told=2)
+    assert sum(seen) == passes * len(images)
+    assert reader.opened.loaded.kept is None  # nothing is kept of a picture that was answered
 
 
 def ask_why(server: Server, case: str, question: str) -> float:

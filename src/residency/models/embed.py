@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoModel
 from residency.errors import UserError
 from residency.files import sha256_file
 from residency.models.chat_reader import accepted_by
-from residency.models.family import Images, Loaded, part_within, read_images
+from residency.models.family import ADDED, Images, Loaded, part_within, read_images
 from residency.models.registry import Opened, open_model, open_run
 from residency.models.teacher import UNREADABLE
 from residency.progress import track
@@ -24,7 +24,6 @@ from residency.types import Sample
 Vectors = dict[str, NDArray[np.float32]]
 """By `Sample.image`, (D,)."""
 BATCH = 8
-_ADDED = ("lora_", ".modules_to_save.", "prompt_encoder.")
 
 
 class Embed(Protocol):
@@ -102,7 +101,7 @@ def _base_weights(loaded: Loaded) -> dict[str, torch.Tensor]:
     return {
         name.replace(".base_layer", "").replace(".original_module", ""): weight
         for name, weight in loaded.core.state_dict().items()
-        if not any(added in name for added in _ADDED)
+        if not any(added in name for added in ADDED)
     }
 
 

@@ -17,6 +17,8 @@ Prefix = Literal["shared", "answering", "separate"]
 """An image is read once for all its questions: in training and answering, in answering, or for each again."""
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 Images = Mapping[str, Image.Image]
+ADDED = ("lora_", ".modules_to_save.", "prompt_encoder.")
+"""What the names of an adapter's weights hold."""
 
 
 @dataclass(frozen=True)

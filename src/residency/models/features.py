@@ -1,4 +1,5 @@
-"""What a frozen tower sees of an image, kept on disk: pixels in, its features out, computed once for all epochs.
+"""What a tower sees of an image, kept: pixels in, its features out, computed once for all epochs (on disk, where it is
+frozen) or once for a picture's neighbours and its answers (in memory).
 
 A file is named by the hash of the pixels as the tower reads them (so of the image, its side and its preparation), of
 the weights before the projector, and of the precision: what is found is what would be computed.
@@ -6,6 +7,8 @@ the weights before the projector, and of the precision: what is found is what wo
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +17,7 @@ from safetensors.torch import load_file, save
 from residency.config import Train
 from residency.errors import UserError
 from residency.files import written_whole
-from residency.models.family import Family, Loaded, part_of
+from residency.models.family import ADDED, Family, Loaded, part_of
 from residency.models.registry import Opened
 
 NAME = "features"
@@ -47,6 +50,35 @@ class FeatureCache:
         kind = f"{self.tower} {tuple(pixels.shape)} {torch.is_autocast_enabled(pixels.device.type)}".encode()
         digest = hashlib.sha256(kind + pixels.contiguous().numpy().tobytes()).hexdigest()
         return self.folder / digest[:2] / f"{digest}.safetensors"
+
+
+class Seen:
+    """Features in memory of the pictures at hand."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.family = opened.family
+        names = [name for name, _ in opened.loaded.model.named_parameters() if any(added in name for added in ADDED)]
+        self.adapted = any(part_of(self.family, name) in self.family.looks for name in names)
+        self.features: dict[tuple[bytes, bool], torch.Tensor] = {}
+
+    def look(self, loaded: Loaded, pixels_MCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tower's features of M images; an adapted tower and the same without its adapter are two."""
+        bare = self.adapted and loaded.model._adapters_disabled
+        keys = [(pixels.cpu().numpy().tobytes(), bare) for pixels in pixels_MCHW]
+        if lacking := {key: m for m, key in enumerate(keys) if key not in self.features}:
+            seen = self.family.look(loaded, pixels_MCHW[list(lacking.values())])
+            self.features |= zip(lacking, seen, strict=True)
+        return torch.stack([self.features[key] for key in keys])
+
+
+@contextmanager
+def look_once(opened: Opened) -> Iterator[None]:
+    """Within it the tower sees a picture once, however often it is asked about: all it saw stays in memory."""
+    before, opened.loaded.kept = opened.loaded.kept, Seen(opened)
+    try:
+        yield
+    finally:
+        opened.loaded.kept = before
 
 
 def keep_features(opened: Opened, train: Train, folder: Path) -> FeatureCache | None:

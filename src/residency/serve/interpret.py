@@ -4,6 +4,7 @@ Training, evaluation and the server encode alike: this calls what `residency pre
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from residency.evaluate.abstain import Abstention
 from residency.evaluate.confidence import Sure
 from residency.files import read_json
 from residency.material import select_samples
+from residency.models.features import look_once
 from residency.models.prompts import render_prompt
 from residency.models.registry import Opened, open_model, open_run, read_run
 from residency.neighbours import Tell, open_tell
@@ -82,13 +84,15 @@ class Interpreter:
     def read(self, pictures: Sequence[Picture], hear: Callable[[int, AnswerTold], None]) -> None:
         """Answer every question about the pictures; `hear` is called with a picture's place and each answer.
 
-        The tower sees a picture once. Closed questions are answered first.
+        The tower sees a picture once, for its neighbours and its answers (twice where training changed it and the base
+        model's tower finds the neighbours). Closed questions are answered first.
         """
         asked = [(place, question) for place in range(len(pictures)) for question in self.questions]
         posed = [self.pose(pictures[place], place, question) for place, question in asked]
         images = {sample.image: pictures[place].image for sample, (place, _) in zip(posed, asked, strict=True)}
         self.opened.loaded.model.eval()
-        with torch.inference_mode():
+        once = nullcontext() if self.settings.tiles else look_once(self.opened)  # tiles are too many to be kept
+        with torch.inference_mode(), once:
             samples = self.prepare(posed, images)
             for row, said in self._answer(samples, [question for _, question in asked], images):
                 place, question = asked[row]

@@ -47,7 +47,7 @@ EXPERIMENTS = {
     for one in (
         Experiment(
             "a", "Fetal planes, 4 classes: balanced accuracy, by training patients", "fetal_planes", "q3",
-            (1, 2, 5, 9), RECIPES / "fetal8-nano.yaml", 60, 60,
+            (1, 2, 5, 9), RECIPES / "fetal8-few-nano.yaml", 60, 60,
         ),
         Experiment(
             "b", "Head circumference: mean absolute error in mm, by training images", "fetal_head", "hc",
@@ -55,7 +55,7 @@ EXPERIMENTS = {
         ),
         Experiment(
             "c", "Lung ultrasound, 4 labels, 5 folds by patient: balanced accuracy", "lung_ultrasound", "label",
-            (0,), RECIPES / "fetal8-nano.yaml", 60, 60, {"train.questions_per_image": 1, "train.batch_size": 16},
+            (0,), RECIPES / "fetal8-few-nano.yaml", 60, 60, {"train.questions_per_image": 1, "train.batch_size": 16},
         ),
         Experiment(
             "d", "VQA-RAD, yes or no, 5 folds by image: accuracy", "vqa_rad", "free",
@@ -63,7 +63,7 @@ EXPERIMENTS = {
         ),
         Experiment(
             "s", "Simulated planes of a site never trained on: balanced accuracy, by training patients", "", "q3",
-            (1, 2, 5, 9), RECIPES / "fetal8-nano.yaml", 60, 60,
+            (1, 2, 5, 9), RECIPES / "fetal8-few-nano.yaml", 60, 60,
         ),
     )
 }  # fmt: skip

@@ -21,7 +21,7 @@ from residency.types import Mode, Prediction, Sample
 
 NANO: dict[str, dict[str, Any]] = {"tuned": {}, "random": {"model": "random"}}
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "LoRA": {"tune.lora": {"rank": 16, "alpha": 32, "parts": ["language"]}, "tune.train": ["projector"]},
+    "LoRA": {"tune.lora": {"rank": 16, "alpha": 32, "parts": ["language"]}, "tune.train": ["vision", "projector"]},
     "selective": {"tune.lora": None, "tune.train": ["projector", "language"]},
     "full": {
         "tune.lora": None,
@@ -31,6 +31,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "without contrastive": {"train.contrastive": None},
     "with contrastive": {"train.contrastive": {}},
     "without augmentation": {"train.augment": "none"},
+    "grey augmentation": {"train.augment": "grey"},
     "ultrasound augmentation": {"train.augment": "ultrasound"},
     "without simulation": {"model": "imagenet"},
     "without self-training": {"train.self_training": None},

@@ -29,7 +29,8 @@ PROMPT = OUTLINED["fetal skull"]
 SPREAD = Pretraining().location_spread
 """Location targets are spread as in pretraining."""
 CROPS = 4
-STEPS = 240
+STEPS, FEWER_STEPS, MANY = 240, 120, 100
+"""Steps with that many images, and with fewer: about the recipe's 8 epochs, or more."""
 CLOSER = (1.2, 1.35, 1.5)
 """Chosen inside the training images of one draw (docs/log.md)."""
 LINE = 360
@@ -45,11 +46,16 @@ def outline_heads(bench: Bench, draw: Draw, recipe: Recipe) -> Made:
     cut = load_dataset(crops / "cut")
     train = tuple(one.model_copy(update={"image": str(cut.image_path(one))}) for one in cut.samples)
     outlined = replace(draw, train=train, test=tuple(map(_ask_outline, draw.test)))
-    run, seconds = train_part(bench, outlined, ask_outlines(recipe), STEPS)
+    run, seconds = train_part(bench, outlined, ask_outlines(recipe), steps_for(draw))
     predict_run(run, modes=("own",), floors=False)
     told = {line.id: line.prediction for line in read_lines(run / "predictions" / "test.own.jsonl", Prediction)}
     lengths = {s.id: _measure(s, told[s.id]) for s in draw.test if s.id in told}
     return Made({id: None if mm is None else Quantity(value=mm, unit="mm") for id, mm in lengths.items()}, seconds)
+
+
+def steps_for(draw: Draw) -> int:
+    """Return how many optimizer steps a draw's outlines are learned for."""
+    return STEPS if draw.size >= MANY else FEWER_STEPS
 
 
 def ask_outlines(recipe: Recipe) -> Recipe:

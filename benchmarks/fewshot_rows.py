@@ -5,7 +5,7 @@ import json
 from fewshot_bench import Bench, Made
 from fewshot_data import Draw
 from fewshot_nano import ABLATIONS, CLOSED, NANO, recipe_of, tune_nano
-from fewshot_outline import CROPS, STEPS, ask_outlines, outline_heads
+from fewshot_outline import CROPS, ask_outlines, outline_heads, steps_for
 from fewshot_rivals import RIVALS
 from residency.files import sha256_text
 from residency.recipe import dump_recipe
@@ -23,14 +23,14 @@ TITLES = {
     "blind": "nano, tuned, blind (the mean image)",
     "words": "the question's words alone",
 }
-ABLATED = {("a", 1), ("b", 100), ("s", 1)}
+ABLATED, ABLATED_DRAWS = {("a", 1), ("b", 100), ("s", 1)}, 5
 
 
 def rows_of(draw: Draw) -> list[str]:
     """Return the rows that a draw is asked for."""
     asked = {"words": draw.experiment.speaks, "outline": draw.experiment.measures}
     rows = [row for row in TITLES if asked.get(row, True)]
-    if (draw.experiment.name, draw.size) in ABLATED:
+    if (draw.experiment.name, draw.size) in ABLATED and draw.number < ABLATED_DRAWS:
         rows += [row for row in ABLATIONS if not (draw.experiment.measures and row in CLOSED)]
     return rows
 
@@ -46,7 +46,7 @@ def settings_of(bench: Bench, draw: Draw, row: str) -> str:
             said += [dump_recipe(ask_outlines(recipe)), str(CROPS)]
         else:
             said += [dump_recipe(recipe)]
-        said += [str(bench.steps_of(draw, STEPS if row == "outline" else 0)), bench.nano_hash]
+        said += [str(bench.steps_of(draw, steps_for(draw) if row == "outline" else 0)), bench.nano_hash]
     elif row in ("probe", "knn"):
         said.append(bench.nano_hash)
     elif row == "lite-phantoms":

@@ -1,6 +1,8 @@
 """A folder of studies: layout, agreement of sheet and truth, equal files for equal seeds, defects and their records."""
 
 import json
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -130,6 +132,17 @@ def test_wrong_calls_are_told(tmp_path, call, message):
     with pytest.raises(UserError, match=message):
         write_phantom(**({"out": tmp_path / "x", "patients": 3, "seed": 0, "workers": 1} | call))
     assert not (tmp_path / "x").exists()
+
+
+def test_a_script_without_a_guard_is_told_of_it_once(tmp_path):
+    """Each drawing process imports the script; one that draws there again must not start processes without end."""
+    script = tmp_path / "script.py"
+    call = f"write_phantom(Path({str(tmp_path / 'out')!r}), patients=8, seed=1)"
+    script.write_text(f"from pathlib import Path\nfrom residency.ultrasound.phantom import write_phantom\n{call}\n")
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 1
+    assert 'do:      call it below `if __name__ == "__main__":`' in told.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -84,7 +86,8 @@ def write_phantom(
         annotate: how many images of each category carry answers, the others none; None answers all.
 
     Raises:
-        UserError: `out` is not empty, an unknown site or category, or too few images to annotate.
+        UserError: `out` is not empty, an unknown site or category, too few images to annotate, or a drawing process
+            ended (a script that calls this needs `if __name__ == "__main__":`, for each process imports it).
     """
     _check_call(out, patients, size, site, annotate)
     orders = order_images(patients, seed, site)
@@ -196,10 +199,13 @@ def _draw_all(
     if workers <= 1 or len(orders) < 8:
         yield from track(map(draw, orders), "drawing", len(orders))
         return
-    with deaf_children():
-        pool = get_context("spawn").Pool(workers)
-    with pool:
-        yield from track(pool.imap(draw, orders, chunksize=8), "drawing", len(orders))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with deaf_children():
+            drawn = pool.map(draw, orders, chunksize=8)
+        try:
+            yield from track(drawn, "drawing", len(orders))
+        except BrokenProcessPool:
+            raise UserError("a drawing process has ended", do='call it below `if __name__ == "__main__":`') from None
 
 
 def _draw_one(order: Order, out: Path, size: int) -> tuple[dict[str, object], dict[str, str]]:

@@ -35,7 +35,7 @@ DAVIT = {
     "num_groups": [1, 2, 4, 10],
 }
 """Chosen by parameters and cost alone, before it had learned anything: of four shapes the nearest to Lite0's 2.96M
-(it has 3.48M) whose cost an image was no higher (13 ms; Lite0 16).
+(it has 3.48M) at about its cost an image.
 """
 WINDOW = 6
 """Side of the attention windows: divides every stage's map at 192 px, so that nothing is padded."""

@@ -1,4 +1,4 @@
-"""Cells and facts of learned towers in, Markdown tables out: what each costs, what it tells, how it differs from Lite0.
+"""Cells and facts of learned towers in, Markdown tables out: what each costs, what it tells, how two of them differ.
 
 Intervals as in `benchmarks/fewshot_table.py`: by patient (phantoms: the simulated patient), a sample averaged over the
 draws that test it.
@@ -17,20 +17,21 @@ from residency.types import AnswerSpec
 from towers_exam import TOLD
 from towers_made import CANDIDATES
 
-REFERENCE = "lite0"
+PAIRS = (*((name, "lite0") for name in CANDIDATES if name != "lite0"), ("davit-distilled", "davit"))
+"""Who is held against whom: all against nano's own, distilled against not."""
 COMPARED = (("a", 1), ("b", 100))
 Held = Mapping[tuple[str, int], Mapping[str, Sequence[Cell]]]
 
 
 def write_tower_tables(cells: Sequence[Cell], facts: Mapping[str, Mapping[str, Any]], ms: Mapping[str, float]) -> str:
-    """Return the tables: cost and phantoms, real images, differences to Lite0."""
+    """Return the tables: cost and phantoms, real images, differences."""
     held: defaultdict[tuple[str, int], defaultdict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         if cell.row in facts:
             held[cell.experiment, cell.size][cell.row].append(cell)
     parts = [_phantom_table(held, facts, ms), _real_table(held, list(facts))]
-    if REFERENCE in facts and len(facts) > 1:
-        parts.append(_gain_table(held, [name for name in facts if name != REFERENCE]))
+    if pairs := [pair for pair in PAIRS if set(pair) <= facts.keys()]:
+        parts.append(_gain_table(held, pairs))
     return "\n\n".join(parts) + "\n"
 
 
@@ -61,15 +62,16 @@ def _real_table(held: Held, names: Sequence[str]) -> str:
     return "Real images, linear probe on the frozen tower:\n\n" + markdown(["", *map(_heading, places)], body)
 
 
-def _gain_table(held: Held, names: Sequence[str]) -> str:
+def _gain_table(held: Held, pairs: Sequence[tuple[str, str]]) -> str:
     places = [place for place in COMPARED if place in held]
     body = [
-        [CANDIDATES[name].title, *(_shown(gain(held[p][name], held[p][REFERENCE]), p[0], "+") for p in places)]
-        for name in names
+        [
+            f"{CANDIDATES[own].title}, than {CANDIDATES[other].title}",
+            *(_shown(gain(held[place][own], held[place][other]), place[0], "+") for place in places),
+        ]
+        for own, other in pairs
     ]
-    return "Better than EfficientNet-Lite0 (ImageNet) by (paired, by patient; above 0: better):\n\n" + markdown(
-        ["", *map(_heading, places)], body
-    )
+    return "Better by (paired, by patient; above 0: better):\n\n" + markdown(["", *map(_heading, places)], body)
 
 
 def _heading(place: tuple[str, int]) -> str:

@@ -9,10 +9,12 @@ import torch
 
 from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss, spread_loss
+from residency.models.locations import find_locations
 from residency.models.registry import open_model
 from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
 from residency.pretrain.studies import Scene, read_scene, read_studies
 from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_boxes
+from residency.pretrain.unsaid import spread_unsaid
 from residency.pretrain.vary import draw_view, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.ultrasound.phantom import write_phantom
@@ -114,6 +116,33 @@ def test_a_pretrained_model_goes_on(studies: Path, tmp_path: Path) -> None:
     kernels = [name for name in old if name.endswith("weight")]
     moved = max(float((old[name] - new[name]).abs().max()) for name in kernels)
     assert 0 < moved < 0.01, "the tower goes on from where it was"
+
+
+def test_tokens_that_were_never_said_are_moved_apart() -> None:
+    """Pretraining leaves them in one place. What was said, what was known before, and places stay as they are."""
+    loaded = open_model("nano").loaded
+    embedding_VD, tokenizer = loaded.model.get_output_embeddings().weight.data, loaded.processor.tokenizer
+    kept = {*tokenizer.convert_tokens_to_ids([*"01eg"]), *tokenizer.all_special_ids, *find_locations(tokenizer)}
+    unsaid = [token for token in range(len(embedding_VD)) if token not in kept]
+    embedding_VD[unsaid] = torch.randn(embedding_VD.shape[1]) + 0.02 * torch.randn(len(unsaid), embedding_VD.shape[1])
+    before = embedding_VD.clone()
+    assert spread_unsaid(loaded, ["01"], seed=0) == len(unsaid)
+    assert alikeness(embedding_VD[unsaid] - before[unsaid].mean(0)) < 0.5 < 0.9 < alikeness(before[unsaid])
+    assert torch.equal(embedding_VD[sorted(kept)], before[sorted(kept)])
+    assert loaded.model.get_input_embeddings().weight.data_ptr() == embedding_VD.data_ptr()
+
+
+def test_the_shipped_nano_tells_letters_apart() -> None:
+    """Else it could not learn words that its pretraining never said."""
+    loaded = open_model("nano").loaded
+    letters = loaded.processor.tokenizer.convert_tokens_to_ids([*"rVCXYZbdfh"])
+    assert alikeness(loaded.model.get_output_embeddings().weight.data[letters]) < 0.8
+
+
+def alikeness(rows_ND: torch.Tensor) -> float:
+    """Return the largest cosine between two rows."""
+    unit_ND = torch.nn.functional.normalize(rows_ND, dim=1)
+    return float((unit_ND @ unit_ND.T - torch.eye(len(unit_ND))).max())
 
 
 def test_only_a_nano_goes_on(studies: Path, tmp_path: Path) -> None:

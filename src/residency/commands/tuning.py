@@ -117,8 +117,8 @@ def pretrain(
     studies: Annotated[list[Path], typer.Argument(help="Folders of `residency phantom`.")],
     out: Annotated[Path, typer.Option(help="Folder for the model; the same command goes on after a stop.")],
     start: Annotated[str | None, typer.Option(help="A nano to go on from; left out, from nothing.")] = None,
-    naming_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the tower alone.")] = 2400,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the language model.")] = 2000,
+    naming_steps: Annotated[int, typer.Option(min=0, help="Optimizer steps of the tower alone.")] = 2400,
+    steps: Annotated[int, typer.Option(min=0, help="Optimizer steps of the language model.")] = 2000,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

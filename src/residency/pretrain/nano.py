@@ -27,6 +27,7 @@ from residency.pretrain.examine import examine_studies, score_studies
 from residency.pretrain.naming import Naming
 from residency.pretrain.studies import Studies, read_studies
 from residency.pretrain.tasks import long_tasks, short_tasks
+from residency.pretrain.unsaid import spread_unsaid
 from residency.pretrain.vary import View, draw_view, show_images, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
@@ -42,8 +43,8 @@ class Pretraining(Record):
     First the tower learns to name what is there and where (`naming_steps`, the `naming_small` share of them on pictures
     of side `naming_side`), then the language model learns to say it; the tower joins it for the last `joint` share of
     the steps. A step of the language model asks `short_tasks` questions about each of its images, or, in `long_share`
-    of the steps, the long ones. `start` is a nano to go on from; without it the tower starts from ImageNet and the
-    language model from nothing.
+    of the steps, the long ones. Last, tokens that were never said are moved apart (`unsaid.py`). `start` is a nano to
+    go on from; without it the tower starts from ImageNet and the language model from nothing.
     """
 
     start: str | None = None
@@ -80,6 +81,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     naming = Naming(len(studies.vocabulary), len(studies.structures)).to(loaded.device)
     seconds = _fit_tower(loaded, naming, studies, train, out, settings)
     seconds += _fit_model(loaded, naming, studies, train, out, settings)
+    spread = spread_unsaid(loaded, _every_text(studies), settings.seed)
     examined = examine_studies(loaded, studies, held.tolist(), questionnaire)
     figures = {
         "version": residency.__version__,
@@ -88,6 +90,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
         "data": {folder.name: sha256_file(folder / "truth.jsonl") for folder in folders},
         "training_images": len(train),
         "held_out_images": len(held),
+        "tokens_spread": spread,
         "seconds": round(seconds),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
         "held_out": score_studies(examined, studies, held.tolist(), questionnaire),

@@ -71,7 +71,7 @@ def tries(bench: Path, out: Path) -> dict[str, tuple[Callable[[], bool], tuple[o
     run, data, model = bench / "runs" / "discs", bench / "data", bench / "model"
     variant = run / "variants" / "plain"
     few = ("--answers", 3, "--max-new-tokens", 8)
-    own = ("predict", run, "--split", "train", "--as", "own", "--out", out)
+    own = ("predict", run, "predict.batch_images=1", "--split", "train", "--as", "own", "--out", out)
     return {
         "predict": (lambda: any(holds_line(part) for part in out.rglob("*.part")), own),
         "probe": (lambda: holds_line(out / "probe.jsonl.part"), ("probe", model, "--data", data, "--out", out, *few)),

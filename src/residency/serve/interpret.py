@@ -68,6 +68,8 @@ class Interpreter:
     promises: Mapping[str, Abstention] = field(default_factory=dict)
     prepare: Tell = lambda samples, images: samples
     """Tells in the prompts what the recipe wants there besides: solved examples, neighbours."""
+    tells_neighbours: bool = False
+    """Whether `prepare` looks at the pictures, too."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """What the training samples call a group, by the name that pictures of it come with (`know_groups`)."""
 
@@ -91,8 +93,8 @@ class Interpreter:
         posed = [self.pose(pictures[place], place, question) for place, question in asked]
         images = {sample.image: pictures[place].image for sample, (place, _) in zip(posed, asked, strict=True)}
         self.opened.loaded.model.eval()
-        once = nullcontext() if self.settings.tiles else look_once(self.opened)  # tiles are too many to be kept
-        with torch.inference_mode(), once:
+        looks_twice = self.tells_neighbours and not self.settings.tiles  # tiles are too many to be kept
+        with torch.inference_mode(), look_once(self.opened) if looks_twice else nullcontext():
             samples = self.prepare(posed, images)
             for row, said in self._answer(samples, [question for _, question in asked], images):
                 place, question = asked[row]
@@ -199,6 +201,7 @@ def _open_tuned(run: Path, data: Path | None) -> Interpreter:
         name=recipe.name,
         opened=opened,
         prepare=lambda samples, images: tell(show_shots(samples, training, recipe.shots), images),
+        tells_neighbours=recipe.retrieval is not None,
         questionnaire=questionnaire,
         mode="own",
         settings=recipe.predict,

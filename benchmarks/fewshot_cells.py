@@ -15,9 +15,10 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from fewshot_bench import Bench, Made
-from fewshot_data import EXPERIMENTS, Draw, draws_of, prepare
+from fewshot_data import EXPERIMENTS, Draw, Experiment, draws_of, prepare
 from fewshot_nano import ABLATIONS
 from fewshot_rows import make_row, rows_of, settings_of
+from residency.data.dataset import Dataset
 from residency.files import is_there, read_lines, write_lines
 from residency.types import Answer, Record
 
@@ -103,7 +104,7 @@ def run_cells(bench: Bench, results: Results, plan: Plan) -> None:
                 settings=settings,
                 seconds=round(one.seconds, 2),
                 memory_mb=memory,
-                marks=_marks(draw, one),
+                marks=mark_answers(draw, one),
             )
             for name, one in made.items()
         ]
@@ -124,16 +125,24 @@ def list_cells(bench: Bench, plan: Plan) -> Iterator[tuple[Draw, str]]:
 
 
 def _list_draws(bench: Bench, plan: Plan) -> Iterator[Draw]:
-    """Yield all draws; a quick bench's are the first of each experiment's smallest size, cut."""
+    """Yield all draws of the plan's experiments."""
     for name in plan.experiments:
         experiment = EXPERIMENTS[name]
         dataset = prepare(experiment, plan.shared, bench.work)
-        for size in experiment.sizes[:1] if bench.quick else experiment.sizes:
-            draws = draws_of(experiment, dataset, size)
-            yield from [draws[0].cut(*QUICK_IMAGES)] if bench.quick else draws[: plan.draws or None]
+        yield from list_draws(experiment, dataset, experiment.sizes, bench.quick, plan.draws)
 
 
-def _marks(draw: Draw, made: Made) -> tuple[Mark, ...]:
+def list_draws(
+    experiment: Experiment, dataset: Dataset, sizes: Sequence[int], quick: bool, most: int = 0
+) -> Iterator[Draw]:
+    """Yield the draws of these sizes, at most so many of each (0: all); quick: the first one of the first size, cut."""
+    for size in sizes[:1] if quick else sizes:
+        draws = draws_of(experiment, dataset, size)
+        yield from [draws[0].cut(*QUICK_IMAGES)] if quick else draws[: most or None]
+
+
+def mark_answers(draw: Draw, made: Made) -> tuple[Mark, ...]:
+    """Return what a draw's test samples hold beside what was answered."""
     marks = []
     for sample in draw.test:
         assert sample.answer is not None

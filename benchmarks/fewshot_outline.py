@@ -13,6 +13,7 @@ from PIL import Image
 
 from fewshot_bench import Bench, Made
 from fewshot_data import Draw
+from fewshot_ingest import RECIPES
 from fewshot_nano import train_part
 from residency.config import Recipe
 from residency.data.cut import crop_dataset
@@ -22,6 +23,7 @@ from residency.files import read_lines
 from residency.models.prompts import span_image
 from residency.pretrain.nano import Pretraining
 from residency.pretrain.tasks import OUTLINED
+from residency.recipe import load_recipe
 from residency.types import Outline, Prediction, Quantity, Sample
 from residency.ultrasound.outline import measure_circumference, read_points, tell_outline
 
@@ -31,7 +33,7 @@ SPREAD = Pretraining().location_spread
 CROPS = 4
 STEPS, FEWER_STEPS, MANY = 240, 120, 100
 """Steps with that many images, and with fewer: about the recipe's 8 epochs, or more."""
-CLOSER = (1.2, 1.35, 1.5)
+CLOSER = load_recipe(RECIPES / "fetal-head-outline-nano.yaml").predict.closer
 """Chosen inside the training images of one draw (docs/log.md)."""
 LINE = 360
 """In how many directions the middle of the annotated line is taken."""

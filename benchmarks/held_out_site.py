@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from residency.asking import Predict
 from residency.evaluate.bootstrap import draw_counts, interval
 from residency.models.nano.build import IMAGE_SIZE
 from residency.models.registry import Opened, open_model
@@ -23,6 +22,7 @@ from residency.pretrain.examine import Examined, examine_studies, score_studies
 from residency.pretrain.studies import Studies, read_studies
 from residency.pretrain.tasks import OUTLINED
 from residency.questionnaire import load_questionnaire
+from residency.recipe import load_recipe
 from residency.types import Sample
 from residency.ultrasound.outline import measure_circumference, read_points
 from residency.ultrasound.phantom import HELD_OUT_SITE, write_phantom
@@ -35,11 +35,9 @@ WANTED = {
     "weeks error": "at most 1",
     "boxes mAP50": "0.8",
 }
-
-
 HEAD = "fetal skull"
-CLOSER = (1.2, 1.35, 1.5)
-"""As in the recipe for heads."""
+HEADS = load_recipe(Path(__file__).parents[1] / "recipes" / "fetal-head-outline-nano.yaml").predict
+"""How heads are outlined by a closer look."""
 
 
 def main() -> None:
@@ -75,7 +73,7 @@ def date_heads(opened: Opened, studies: Studies, folder: Path, rows: Sequence[in
         Sample(id=str(row), image=str(folder / studies.scenes[row].truth["image"]), prefix=OUTLINED[HEAD], group="")
         for row in heads
     ]
-    said = answer_samples(opened, samples, None, {}, Asked("nano", "own", "test"), Predict(closer=CLOSER))
+    said = answer_samples(opened, samples, None, {}, Asked("nano", "own", "test"), HEADS)
     points = {int(one.id): read_points(one.prediction) for one in said}
     lengths = {row: measure_circumference(points[row], studies.scenes[row].field_mm) for row in heads}
     return {row: None if mm is None else weeks_from_hc(mm) for row, mm in lengths.items()}

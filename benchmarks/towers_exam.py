@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fewshot_bench import Bench, Made
-from fewshot_cells import QUICK_IMAGES, Cell, Mark, Results, peak_memory
-from fewshot_data import EXPERIMENTS, Draw, draws_of, prepare
+from fewshot_bench import Bench
+from fewshot_cells import Cell, Mark, Results, list_draws, mark_answers, peak_memory
+from fewshot_data import EXPERIMENTS, Draw, prepare
 from fewshot_lite import read_grey
 from fewshot_rivals import probe_frozen
 from residency.models.nano.build import IMAGE_SIZE
@@ -59,9 +59,7 @@ class Exam:
         found: list[Draw] = []
         for name, sizes in ASKED.items():
             dataset = prepare(EXPERIMENTS[name], self.shared, self.work)
-            for size in sizes[:1] if self.quick else sizes:
-                draws = draws_of(EXPERIMENTS[name], dataset, size)
-                found += [draws[0].cut(*QUICK_IMAGES)] if self.quick else draws
+            found += list_draws(EXPERIMENTS[name], dataset, sizes, self.quick)
         return found
 
 
@@ -83,9 +81,8 @@ def examine_tower(name: str, learned: Learned, exam: Exam) -> None:
         if (*place, name, exam.settings) in done:
             continue
         _see_images(bench, name, learned.tower, draw)
-        made: Made = probe_frozen(name, "probe")(bench, draw)
-        marks = [(s.id, s.group, s.answer, made.answers.get(s.id)) for s in draw.test if s.answer is not None]
-        exam.results.add([_cell(place, name, exam, made.seconds, marks)])
+        made = probe_frozen(name, "probe")(bench, draw)
+        exam.results.add([_cell(place, name, exam, made.seconds, mark_answers(draw, made))])
 
 
 @torch.inference_mode()

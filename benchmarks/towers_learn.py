@@ -21,9 +21,9 @@ from torch.nn import functional
 from residency.models.nano.build import IMAGE_SIZE
 from residency.models.nano.tower import NanoTower
 from residency.pretrain.naming import Naming
-from residency.pretrain.nano import Pretraining
+from residency.pretrain.nano import Pretraining, draw_views
 from residency.pretrain.studies import Studies
-from residency.pretrain.vary import View, draw_view, show_images
+from residency.pretrain.vary import View, show_images
 from towers_made import Candidate, start_lite0
 
 SETTINGS = Pretraining()
@@ -147,7 +147,7 @@ def _show_still(tower: nn.Module) -> nn.Module:
 
 def _show(studies: Studies, budget: Budget, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray, list[View]]:
     rows = rng.choice(len(studies.scenes), budget.batch, replace=False)
-    views = [draw_view(studies.scenes[row].field_mm, studies.scenes[row].points, rng) for row in rows]
+    views = draw_views(studies, rows, rng)
     pixels = show_images(studies.pixels_NHW[rows], views, rng)
     return pixels.contiguous(memory_format=torch.channels_last), rows, views
 

@@ -1,7 +1,6 @@
 """A classic detector's boxes beside a run's: written to YOLO's layout and read back, scored in the same table."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,13 @@ from residency.config import Recipe
 from residency.data.dataset import load_dataset
 from residency.files import write_lines, write_text
 from residency.recipe import dump_recipe
-from tests.documents import ROOT
+from tests.benchmarks import import_benchmark
 from tests.run_command import run_residency
 from tests.test_detection import SIZE, draw_voc
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from detect_layout import choose_cut, read_found, write_yolo
-from detect_mirror import mirror_training
-
-sys.path.remove(str(ROOT / "benchmarks"))
+layout, mirror = import_benchmark("detect_layout"), import_benchmark("detect_mirror")
+choose_cut, read_found, write_yolo = layout.choose_cut, layout.read_found, layout.write_yolo
+mirror_training = mirror.mirror_training
 
 
 @pytest.fixture

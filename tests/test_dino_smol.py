@@ -1,7 +1,6 @@
 """dino-smol: made of the right files, equal to what it was made of, and tuned and asked like any other model."""
 
 import json
-import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +14,9 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaForConditionalGeneration, LlavaProcessor
 
 from residency.data.dataset import Dataset, write_dataset
+from tests.benchmarks import import_benchmark
 from tests.curves import read_curve
 from tests.discs import QUESTIONNAIRE, cut_groups, disc_samples
-from tests.documents import ROOT
 from tests.run_command import call_residency
 
 LAST = "/backbone/layernorm/Add_1_output_0"
@@ -26,13 +25,7 @@ LAST = "/backbone/layernorm/Add_1_output_0"
 
 @pytest.fixture(scope="module")
 def dino_smol() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import dino_smol  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    module: ModuleType = dino_smol
-    return module
+    return import_benchmark("dino_smol")
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.benchmarks import import_benchmark
 from tests.documents import ROOT
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -18,14 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def fewshot() -> ModuleType:
-    """The command's module; benchmarks are scripts beside each other, not a package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import fewshot  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    module: ModuleType = fewshot
-    return module
+    return import_benchmark("fewshot")
 
 
 def test_a_quick_run_is_resumed_cell_by_cell(

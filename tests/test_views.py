@@ -111,6 +111,8 @@ def test_the_command_answers_large_pictures_by_tiles(name: str, tmp_path: Path) 
     done = run_residency("train", tmp_path / "recipe.yaml")
     assert done.code == 0, done.err
     asked = ["--data", tmp_path / "large", "--as", "own"]
+    plain = run_residency("predict", tmp_path / "runs/squares", *asked, "--out", tmp_path / "plain")
+    assert plain.code == 0, plain.err
     keys = ["predict.tiles.side=128"]
     done = run_residency("predict", tmp_path / "runs/squares", *keys, *asked, "--out", tmp_path / "tiled")
     assert done.code == 0, done.err
@@ -124,6 +126,12 @@ def test_the_command_answers_large_pictures_by_tiles(name: str, tmp_path: Path) 
     keys += ["predict.tiles.zoom=2", f"predict.tiles.find={find}"]
     zoomed = run_residency("predict", tmp_path / "runs/squares", *keys, *asked, "--out", tmp_path / "zoomed")
     assert zoomed.code == 0, zoomed.err
+    fine = run_residency(
+        "predict", tmp_path / "runs/squares", "predict.tiles.side=40", *asked, "--out", tmp_path / "fine"
+    )
+    assert fine.code == 0, fine.err
+    (whole,), (finely,) = (read_lines(tmp_path / name / "test.own.jsonl", Prediction) for name in ("plain", "fine"))
+    assert finely.seconds > whole.seconds  # a hundred views: more than a busy machine makes of one
     assert (made.prediction, made.box_scores) == answer_by_hand(tmp_path)
     unread = run_residency("predict", tmp_path / "runs/squares", "predict.tiles.rules={od: never}", *asked)
     assert unread.code == 2

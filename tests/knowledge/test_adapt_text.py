@@ -22,9 +22,9 @@ from residency.knowledge.freetext import Written
 from residency.knowledge.trials import Trial
 from residency.models.nano.build import build_tokenizer
 from residency.types import Sample, Splits
+from tests.benchmarks import import_benchmark
 from tests.contract.tiny import build_tiny_nano
 from tests.discs import cut_groups, disc_samples
-from tests.documents import ROOT
 from tests.knowledge.talker import speak
 from tests.loopback import Talker, talking
 from tests.run_command import run_residency
@@ -228,10 +228,5 @@ def wait_for(address: str, server: subprocess.Popen[bytes], seconds: int = 180) 
 
 def make_smollm2(folder: Path) -> Path:
     """Unpack the published GGUF into a folder of transformers."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import smollm2  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    made: Path = smollm2.build(folder)
+    made: Path = import_benchmark("smollm2").build(folder)
     return made

@@ -28,6 +28,7 @@ ultrasound only.
 - Start: {start}
 - Command: `{command}`
 - Settings: {settings}
+- Last, {spread:,} tokens that no text held were moved apart, so that tuning can teach them.
 - Hardware: {hardware}; {minutes:.0f} minutes. Residency {version}.
 
 ## What it does on held-out simulated patients
@@ -65,6 +66,7 @@ def write_card_text(figures: Mapping[str, Any], *, millions: float, side: int, c
         data="\n".join(f"  - `{name}`: `{digest}`" for name, digest in figures["data"].items()),
         start=FROM_NANO.format(start=figures["start_sha256"]) if figures["start_sha256"] else FROM_NOTHING,
         settings=", ".join(f"{key} {value}" for key, value in settings.items()),
+        spread=figures["tokens_spread"],
         hardware=figures["hardware"],
         minutes=figures["seconds"] / 60,
         version=figures["version"],

@@ -138,7 +138,7 @@ def _fit_tower(
         tower.learns_statistics = True
         tower.train()
         rows = rng.choice(train, settings.naming_images, replace=False)
-        views = _draw_views(studies, rows, rng)
+        views = draw_views(studies, rows, rng)
         pixels = show_images(studies.pixels_NHW[rows], views, rng)
         if step < settings.naming_small * settings.naming_steps:
             pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
@@ -186,7 +186,7 @@ def _saying_loss(
     rng: np.random.Generator,
 ) -> torch.Tensor:
     """Return the caption loss in nats a token, with the weighted naming loss."""
-    views = _draw_views(studies, rows, rng)
+    views = draw_views(studies, rows, rng)
     asks_long = rng.random() < settings.long_share
     samples, image_of = [], []
     for place, (row, view) in enumerate(zip(rows, views, strict=True)):
@@ -218,7 +218,8 @@ def _flags(settings: Pretraining) -> str:
     return f"{start}--naming-steps {settings.naming_steps} --steps {settings.steps} --seed {settings.seed}"
 
 
-def _draw_views(studies: Studies, rows: np.ndarray, rng: np.random.Generator) -> list[View]:
+def draw_views(studies: Studies, rows: np.ndarray, rng: np.random.Generator) -> list[View]:
+    """Return how the images of these rows are shown, one view each."""
     return [draw_view(studies.scenes[row].field_mm, studies.scenes[row].points, rng) for row in rows]
 
 

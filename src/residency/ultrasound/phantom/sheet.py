@@ -205,7 +205,8 @@ def _draw_all(
         try:
             yield from track(drawn, "drawing", len(orders))
         except BrokenProcessPool:
-            raise UserError("a drawing process has ended", do='call it below `if __name__ == "__main__":`') from None
+            do = 'call it below `if __name__ == "__main__":`, and see that memory is free'
+            raise UserError("a drawing process has ended", do=do) from None
 
 
 def _draw_one(order: Order, out: Path, size: int) -> tuple[dict[str, object], dict[str, str]]:

@@ -20,13 +20,15 @@ from torch.nn import functional
 
 from residency.models.nano.build import IMAGE_SIZE
 from residency.models.nano.tower import NanoTower
-from residency.pretrain.naming import Naming
+from residency.pretrain.naming import Naming, NamingWeights
 from residency.pretrain.nano import Pretraining, draw_views
 from residency.pretrain.studies import Studies
 from residency.pretrain.vary import View, show_images
 from towers_made import Candidate, start_lite0
 
 SETTINGS = Pretraining()
+PARTS = NamingWeights(reach=0.0)
+"""Towers were compared before they were taught how far structures reach."""
 WARMUP = 0.05
 """Share of the budget in which the rate rises."""
 TIMED = 30
@@ -155,7 +157,7 @@ def _show(studies: Studies, budget: Budget, rng: np.random.Generator) -> tuple[t
 def _naming(tower: nn.Module, naming: Naming, studies: Studies, budget: Budget) -> Loss:
     def loss(_: int, rng: np.random.Generator) -> torch.Tensor:
         pixels, rows, views = _show(studies, budget, rng)
-        value: torch.Tensor = naming(tower(pixels).last_hidden_state, studies, rows, views, SETTINGS.coverage_weight)
+        value: torch.Tensor = naming(tower(pixels).last_hidden_state, studies, rows, views, PARTS)
         return value
 
     return loss

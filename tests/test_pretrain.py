@@ -10,10 +10,12 @@ import torch
 from residency.errors import UserError
 from residency.losses import IGNORED, caption_loss, spread_loss
 from residency.models.locations import find_locations
+from residency.models.nano.depthwise import convolve_depthwise
 from residency.models.registry import open_model
+from residency.pretrain.naming import Naming, NamingWeights
 from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
-from residency.pretrain.studies import Scene, read_scene, read_studies
-from residency.pretrain.tasks import cover_cells, long_tasks, short_tasks, tell_boxes
+from residency.pretrain.studies import Scene, Studies, read_scene, read_studies
+from residency.pretrain.tasks import long_tasks, mark_cells, short_tasks, tell_boxes
 from residency.pretrain.unsaid import spread_unsaid
 from residency.pretrain.vary import draw_view, whole_view
 from residency.questionnaire import load_questionnaire
@@ -65,14 +67,55 @@ def test_a_view_carries_points_as_it_moves_the_picture() -> None:
         assert after_mm == pytest.approx(before_mm), "millimetres stay true"
 
 
-def test_covered_cells_hold_a_structures_area(studies: Path) -> None:
-    scene = next(scene for scene in read_scenes(studies) if scene.outlines)
+def square_scene(*corners: tuple[float, float]) -> Scene:
+    """A scene of skulls, half a picture wide, with their upper left corners here."""
     square = np.array([[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]])
-    one = Scene(scene.truth, {}, {}, (), (("skull", square),), (1.0, 1.0), {})
-    covered = cover_cells(one, whole_view((1.0, 1.0)), ["other", "skull"], 4)
-    assert covered[0].sum() == 0
-    np.testing.assert_allclose(covered[1, :2, :2], 1, atol=0.3)
-    assert covered[1, 3].sum() == 0
+    return Scene({}, {}, {}, (), tuple(("skull", square + corner) for corner in corners), (1.0, 1.0), {})
+
+
+def test_cells_hold_a_structures_area_and_the_box_that_covers_them_most() -> None:
+    cells = mark_cells(square_scene((0, 0), (0.5, 0.5)), whole_view((1.0, 1.0)), ["other", "skull"], 4)
+    assert cells.covered_LHW[0].sum() == 0
+    np.testing.assert_allclose(cells.covered_LHW[1, :2, :2], 1, atol=0.3)
+    np.testing.assert_allclose(cells.covered_LHW[1, 3, :2], 0, atol=0.2)
+    np.testing.assert_allclose(cells.boxes_L4HW[1, :, 0, 0], [0, 0, 0.5, 0.5])
+    np.testing.assert_allclose(cells.boxes_L4HW[1, :, 3, 3], [0.5, 0.5, 1, 1])
+
+
+def test_the_tower_is_taught_how_far_structures_reach() -> None:
+    torch.manual_seed(0)
+    scene, view = square_scene((0.25, 0.25)), whole_view((1.0, 1.0))
+    studies = Studies(np.zeros((1, 8, 8), np.uint8), (scene,), np.ones((1, 1), np.float32), ("n",), ("skull",), ("p",))
+    naming, seen = Naming(1, 1, channels=16), torch.randn(1, 16, 4, 4)
+    parts = [NamingWeights(coverage=0.0, reach=reach) for reach in (0.0, 1.0)]
+
+    def reach_loss() -> torch.Tensor:
+        plain, reaching = (naming(seen, studies, np.array([0]), [view], weights) for weights in parts)
+        return reaching - plain
+
+    before = reach_loss().item()
+    optimizer = torch.optim.Adam(naming.reach.parameters(), lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        reach_loss().backward()
+        optimizer.step()
+    assert before > 0.4 and reach_loss().item() < 0.05, "16 numbers a cell can tell four distances of four cells"
+
+
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 1, 10), (3, 2, 11), (5, 1, 9), (5, 2, 13), (7, 1, 9)])
+def test_a_fast_gradient_is_the_gradient(kernel: int, stride: int, side: int) -> None:
+    torch.manual_seed(0)
+    seen_BCHW = torch.randn(2, 6, side, side).bfloat16().float().requires_grad_()
+    weight_C1KK = torch.randn(6, 1, kernel, kernel).bfloat16().float().requires_grad_()
+    plain = torch.nn.functional.conv2d(seen_BCHW, weight_C1KK, stride=stride, groups=6)
+    change = torch.randn_like(plain).bfloat16().float()
+    wanted = torch.autograd.grad(plain, [seen_BCHW, weight_C1KK], change)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = convolve_depthwise(seen_BCHW, weight_C1KK, stride)
+    assert "Depthwise" in type(fast.grad_fn).__name__
+    for found, true in zip(torch.autograd.grad(fast, [seen_BCHW, weight_C1KK], change.bfloat16()), wanted, strict=True):
+        torch.testing.assert_close(found, true, atol=0.01 * true.abs().max().item(), rtol=0.01)
+    assert torch.equal(convolve_depthwise(seen_BCHW, weight_C1KK, stride), plain), "in full precision nothing changes"
 
 
 def test_a_near_miss_of_a_location_costs_less_than_a_far_one() -> None:

@@ -24,7 +24,7 @@ from residency.models.registry import open_model
 from residency.pretrain.card import write_card_text
 from residency.pretrain.descend import descend
 from residency.pretrain.examine import examine_studies, score_studies
-from residency.pretrain.naming import Naming
+from residency.pretrain.naming import Naming, NamingWeights
 from residency.pretrain.studies import Studies, read_studies
 from residency.pretrain.tasks import long_tasks, short_tasks
 from residency.pretrain.unsaid import spread_unsaid
@@ -32,7 +32,7 @@ from residency.pretrain.vary import View, draw_view, show_images, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
 
-GOING_ON = {"naming_small": 0.0, "naming_rate": 4e-4, "joint": 0.6, "language_rate": 6e-4}
+GOING_ON = {"naming_small": 0.0, "naming_rate": 8e-4, "joint": 0.5, "language_rate": 6e-4}
 """What differs in `Pretraining` where a nano that has learned goes on: full-sized pictures, gentler rates."""
 FAMILY = Nano()
 
@@ -53,7 +53,7 @@ class Pretraining(Record):
     naming_side: int = 128
     naming_small: float = 0.8
     naming_rate: float = 1e-3
-    coverage_weight: float = 3.0
+    naming_parts: NamingWeights = NamingWeights()
     steps: int = 2000
     joint: float = 0.35
     images: int = 14
@@ -142,8 +142,9 @@ def _fit_tower(
         pixels = show_images(studies.pixels_NHW[rows], views, rng)
         if step < settings.naming_small * settings.naming_steps:
             pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
-        seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
-        return naming(seen, studies, rows, views, settings.coverage_weight)
+        with torch.autocast(loaded.device.type, torch.bfloat16, enabled=settings.half):
+            seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
+        return naming(seen.float(), studies, rows, views, settings.naming_parts)
 
     modules = {"tower": tower, "naming": naming}
     seconds = descend(out / "naming", modules, groups, loss, settings.naming_steps, **_pace(settings))
@@ -204,7 +205,7 @@ def _saying_loss(
     assert batch.labels_BT is not None
     locations = find_locations(loaded.processor.tokenizer)
     spoken = spread_loss(logits_BTV, batch.labels_BT, locations, settings.location_spread)
-    named = naming(seen.last_hidden_state.float(), studies, rows, views, settings.coverage_weight)
+    named = naming(seen.last_hidden_state.float(), studies, rows, views, settings.naming_parts)
     return spoken.total / spoken.count + settings.naming_weight * named
 
 

@@ -1,6 +1,7 @@
 """What is asked of nano about a simulated image: a scene and a view in, prompts with their answers out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -28,12 +29,14 @@ OUTLINED = {
 }
 SIZED = ("Biometric Measurements", "Gestational Age")
 """Questions whose answer tells sizes; every second time the prompt states the field, and then the age tells weeks."""
+LOCATED = 8
+"""At most so many structures are asked for by name, one a prompt."""
 SMALLEST = 0.3
 """Smallest part of a structure's box that must lie in the picture for it to be detected there."""
 
 
 def short_tasks(scene: Scene, view: View, rng: np.random.Generator) -> dict[str, str]:
-    """Return the eight questions, a caption, a measurement, a structure's boxes and an outline, as far as there are."""
+    """Return the eight questions, a caption, a measurement, structures' boxes and an outline, as far as there are."""
     tasks = dict(_ask_questions(scene, view, rng)) | {CAPTION: ", ".join(scene.closed)}
     if known := [name for name in MEASURED if name in scene.measures]:
         name = known[rng.integers(len(known))]
@@ -41,9 +44,9 @@ def short_tasks(scene: Scene, view: View, rng: np.random.Generator) -> dict[str,
     if known := [label for label, _ in scene.outlines if label in OUTLINED]:
         label = known[rng.integers(len(known))]
         tasks[OUTLINED[label]] = tell_outline(view.carry(dict(scene.outlines)[label]))
-    if boxes := find_boxes(scene, view):
-        label = sorted(boxes)[rng.integers(len(boxes))]
-        tasks[ask_place(label)] = tell_boxes({label: boxes[label]})
+    boxes = find_boxes(scene, view)
+    for label in rng.permutation(sorted(boxes))[:LOCATED]:
+        tasks[ask_place(str(label))] = tell_boxes({str(label): boxes[label]})
     return tasks
 
 
@@ -81,17 +84,30 @@ def tell_boxes(boxes: Mapping[str, Sequence[np.ndarray]]) -> str:
     return "".join(label + tell_points(box) for label, box in ordered)
 
 
-def cover_cells(scene: Scene, view: View, structures: Sequence[str], cells: int, fine: int = 8) -> np.ndarray:
-    """Return the share of each cell that each structure covers: (structures, cells, cells), float32 in [0, 1]."""
+@dataclass(frozen=True)
+class Cells:
+    """What a map's cells show: `covered_LHW`, the share of each that a structure covers, and `boxes_L4HW`, the box of
+    the instance that covers it most (left, top, right, bottom in shares of the sides); float32 in [0, 1]."""
+
+    covered_LHW: np.ndarray
+    boxes_L4HW: np.ndarray
+
+
+def mark_cells(scene: Scene, view: View, structures: Sequence[str], cells: int, fine: int = 8) -> Cells:
+    """Return which structures lie in each of `cells` x `cells` cells, and how far they reach."""
     row_of = {label: row for row, label in enumerate(structures)}
     covered = np.zeros((len(structures), cells, cells), np.float32)
+    boxes = np.zeros((len(structures), 4, cells, cells), np.float32)
     for label, points_P2 in scene.outlines:
         picture = Image.new("1", (cells * fine,) * 2)
-        moved_P2 = view.carry(points_P2) * (cells * fine)
-        ImageDraw.Draw(picture).polygon([(x, y) for x, y in moved_P2], fill=1)
+        moved_P2 = view.carry(points_P2)
+        ImageDraw.Draw(picture).polygon([(x, y) for x, y in moved_P2 * (cells * fine)], fill=1)
         share = np.asarray(picture, np.float32).reshape(cells, fine, cells, fine).mean((1, 3))
-        covered[row_of[label]] = np.maximum(covered[row_of[label]], share)
-    return covered
+        row = row_of[label]
+        reached = np.concatenate([moved_P2.min(0), moved_P2.max(0)]).clip(0, 1)
+        boxes[row] = np.where(share > covered[row], reached[:, None, None], boxes[row])
+        covered[row] = np.maximum(covered[row], share)
+    return Cells(covered, boxes)
 
 
 def _ask_questions(scene: Scene, view: View, rng: np.random.Generator) -> Iterator[tuple[str, str]]:

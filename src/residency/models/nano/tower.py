@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from residency.models.nano.depthwise import convolve_depthwise
+
 # (repeats, kernel, stride, expansion, channels) of each stage
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -23,8 +25,8 @@ STAGES = (
 )
 CHANNELS = STAGES[-1][-1]
 STRIDE = 32
-FEW = 2
-"""How many images a CPU sees at a time."""
+FEW, SOME = 2, 8
+"""How many images a CPU sees at a time, and how many where it learns from them."""
 
 
 class SameConv(nn.Conv2d):
@@ -40,6 +42,8 @@ class SameConv(nn.Conv2d):
             lacks = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[-2:]]
             top, left = lacks[0] // 2, lacks[1] // 2
             input = nn.functional.pad(input, (left, lacks[1] - left, top, lacks[0] - top))
+        if self.groups > 1:
+            return convolve_depthwise(input, self.weight, self.stride[0])
         return super().forward(input)
 
 
@@ -97,7 +101,9 @@ class NanoTower(nn.Module):
 
         On a CPU a few images at a time: as fast, in a third of the memory.
         """
-        at_once = FEW if pixel_values.device.type == "cpu" and not self.learns_statistics else len(pixel_values)
+        at_once = SOME if torch.is_grad_enabled() else FEW
+        if pixel_values.device.type != "cpu" or self.learns_statistics:
+            at_once = len(pixel_values)
         maps = [self._see(part) for part in torch.split(pixel_values, at_once)]
         return BaseModelOutputWithPooling(last_hidden_state=torch.cat(maps))
 

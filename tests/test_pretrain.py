@@ -179,7 +179,10 @@ def test_the_shipped_nano_tells_letters_apart() -> None:
     """Else it could not learn words that its pretraining never said."""
     loaded = open_model("nano").loaded
     letters = loaded.processor.tokenizer.convert_tokens_to_ids([*"rVCXYZbdfh"])
-    assert alikeness(loaded.model.get_output_embeddings().weight.data[letters]) < 0.8
+    embedding_VD = loaded.model.get_output_embeddings().weight.data
+    reach = (embedding_VD - embedding_VD.mean(0)).norm(dim=1).mean()
+    apart = torch.pdist(embedding_VD[letters]).min()
+    assert apart > 0.6 * reach, "0.74 in nano 5, 0.83 in nano 4; 0.45 in nano 3, which could not learn them"
 
 
 def alikeness(rows_ND: torch.Tensor) -> float:

@@ -3,7 +3,8 @@
     python benchmarks/held_out_site.py [--model nano] [--patients 120] [--draws 300]
 
 The model's own written answers are scored (`residency.pretrain.examine`); intervals are bootstrapped by patient.
-The age of heads stands there twice: told in words, and computed from the outline of a closer look (Hadlock 1984).
+Where something is shown that dates a fetus (head, abdomen, thorax, femur), the age stands there twice: told in words,
+and computed from the outline of a closer look (Hadlock 1984).
 """
 
 import argparse
@@ -26,7 +27,7 @@ from residency.recipe import load_recipe
 from residency.types import Sample
 from residency.ultrasound.outline import measure_circumference, read_points
 from residency.ultrasound.phantom import HELD_OUT_SITE, write_phantom
-from residency.ultrasound.phantom.growth import weeks_from_hc
+from residency.ultrasound.phantom.growth import size_at, thorax_at, weeks_from_ac, weeks_from_fl, weeks_from_hc
 
 WANTED = {
     "q1 F1 a sample": "0.95",
@@ -35,9 +36,10 @@ WANTED = {
     "weeks error": "at most 1",
     "boxes mAP50": "0.8",
 }
-HEAD = "fetal skull"
-HEADS = load_recipe(Path(__file__).parents[1] / "recipes" / "fetal-head-outline-nano.yaml").predict
-"""How heads are outlined by a closer look."""
+CLOSER = load_recipe(Path(__file__).parents[1] / "recipes" / "fetal-head-outline-nano.yaml").predict
+"""How structures are outlined by a closer look."""
+LEAST_POINTS = 3
+"""What fewer points outline has no length."""
 
 
 def main() -> None:
@@ -56,38 +58,64 @@ def main() -> None:
         studies = read_studies([unseen], questionnaire, IMAGE_SIZE)
         rows = list(range(len(studies.scenes)))
         examined = examine_studies(opened.loaded, studies, rows, questionnaire)
-        outlined = date_heads(opened, studies, unseen, list(examined.weeks))
+        outlined = date_outlines(opened, studies, unseen, list(examined.weeks))
 
     def score(rows: Sequence[int]) -> Mapping[str, float | None]:
-        return score_studies(examined, studies, rows, questionnaire) | judge_heads(examined, outlined, studies, rows)
+        return score_studies(examined, studies, rows, questionnaire) | judge_ages(examined, outlined, studies, rows)
 
     patients = _by_patient(studies)
     print(f"{len(rows)} images of {len(patients)} patients, site {HELD_OUT_SITE.name}\n")
     print_table(score, rows, patients, asked.draws, asked.seed)
 
 
-def date_heads(opened: Opened, studies: Studies, folder: Path, rows: Sequence[int]) -> dict[int, float | None]:
-    """Return the weeks of those rows that show a measurable head, computed from its outline; None: no outline told."""
-    heads = [row for row in rows if "HC" in studies.scenes[row].measures]
-    samples = [
-        Sample(id=str(row), image=str(folder / studies.scenes[row].truth["image"]), prefix=OUTLINED[HEAD], group="")
-        for row in heads
-    ]
-    said = answer_samples(opened, samples, None, {}, Asked("nano", "own", "test"), HEADS)
-    points = {int(one.id): read_points(one.prediction) for one in said}
-    lengths = {row: measure_circumference(points[row], studies.scenes[row].field_mm) for row in heads}
-    return {row: None if mm is None else weeks_from_hc(mm) for row, mm in lengths.items()}
+def measure_length(points_P2: np.ndarray, field_mm: tuple[float, float]) -> float | None:
+    """Return the largest distance in mm between an outline's points, shares of the sides of a picture of this field."""
+    if len(points_P2) < LEAST_POINTS:
+        return None
+    points_mm = points_P2 * field_mm
+    return float(np.linalg.norm(points_mm[:, None] - points_mm[None], axis=-1).max())
 
 
-def judge_heads(
-    examined: Examined, outlined: Mapping[int, float | None], studies: Studies, rows: Sequence[int]
+DATED: dict[str, tuple[str, Callable[[np.ndarray, tuple[float, float]], float | None], Callable[[float], float]]] = {
+    "HC": ("fetal skull", measure_circumference, weeks_from_hc),
+    "AC": ("abdominal wall", measure_circumference, weeks_from_ac),
+    "TC": ("rib cage", measure_circumference, lambda mm: weeks_from_ac(mm * size_at("AC", 20) / thorax_at(20))),
+    "FL": ("diaphysis of femur", measure_length, weeks_from_fl),
+}
+"""What dates a fetus: its measure, the structure, how its outline is measured, and the formula."""
+
+
+def date_outlines(
+    opened: Opened, studies: Studies, folder: Path, rows: Sequence[int]
+) -> dict[str, dict[int, float | None]]:
+    """Return for each measure the weeks of the rows that show it, computed from the outline; None: no outline told."""
+    weeks: dict[str, dict[int, float | None]] = {}
+    for measure, (structure, take_measure, formula) in DATED.items():
+        shown = [row for row in rows if measure in studies.scenes[row].measures]
+        scenes = [studies.scenes[row] for row in shown]
+        samples = [
+            Sample(id=str(row), image=str(folder / scene.truth["image"]), prefix=OUTLINED[structure], group="")
+            for row, scene in zip(shown, scenes, strict=True)
+        ]
+        said = answer_samples(opened, samples, None, {}, Asked("nano", "own", "test"), CLOSER)
+        points = {int(one.id): read_points(one.prediction) for one in said}
+        found = {row: take_measure(points[row], scene.field_mm) for row, scene in zip(shown, scenes, strict=True)}
+        weeks[measure] = {row: None if mm is None else formula(mm) for row, mm in found.items()}
+    return weeks
+
+
+def judge_ages(
+    examined: Examined, outlined: Mapping[str, Mapping[int, float | None]], studies: Studies, rows: Sequence[int]
 ) -> dict[str, float | None]:
-    """Return the mean absolute error in weeks over heads in the second trimester, by either way of telling the age."""
+    """Return the mean absolute error in weeks in the second trimester by either way of telling the age, by measure and
+    over all of them."""
     figures: dict[str, float | None] = {}
-    for name, told in (("told in words", examined.weeks), ("from the outline", outlined)):
-        weeks = [(told[row], studies.scenes[row].truth["weeks"]) for row in rows if row in outlined]
-        errors = [abs(week - true) for week, true in weeks if week is not None]
-        figures[f"weeks error of heads, {name}"] = float(np.mean(errors)) if errors else None
+    every = {row: weeks for told in outlined.values() for row, weeks in told.items()}
+    for measure, dated in [*outlined.items(), ("any", every)]:
+        for name, told in (("told in words", examined.weeks), ("from the outline", dated)):
+            weeks = [(told[row], studies.scenes[row].truth["weeks"]) for row in rows if row in dated]
+            errors = [abs(week - true) for week, true in weeks if week is not None]
+            figures[f"weeks error with {measure}, {name}"] = float(np.mean(errors)) if errors else None
     return figures
 
 

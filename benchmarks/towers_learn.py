@@ -23,6 +23,7 @@ from residency.models.nano.tower import NanoTower
 from residency.pretrain.naming import Naming, NamingWeights
 from residency.pretrain.nano import Pretraining, draw_views
 from residency.pretrain.studies import Studies
+from residency.pretrain.tasks import mark_images
 from residency.pretrain.vary import View, show_images
 from towers_made import Candidate, start_lite0
 
@@ -157,7 +158,9 @@ def _show(studies: Studies, budget: Budget, rng: np.random.Generator) -> tuple[t
 def _naming(tower: nn.Module, naming: Naming, studies: Studies, budget: Budget) -> Loss:
     def loss(_: int, rng: np.random.Generator) -> torch.Tensor:
         pixels, rows, views = _show(studies, budget, rng)
-        value: torch.Tensor = naming(tower(pixels).last_hidden_state, studies, rows, views, PARTS)
+        seen = tower(pixels).last_hidden_state
+        cells = mark_images(studies, rows, views, seen.shape[-1])
+        value: torch.Tensor = naming(seen, studies.names_NK[rows], cells, PARTS)
         return value
 
     return loss

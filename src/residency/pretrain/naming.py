@@ -8,9 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from residency.models.nano.tower import CHANNELS
-from residency.pretrain.studies import Studies
-from residency.pretrain.tasks import Cells, mark_cells
-from residency.pretrain.vary import View
+from residency.pretrain.tasks import Cells
 from residency.types import Record
 
 SMALLEST_SIDE = 0.1
@@ -41,18 +39,13 @@ class Naming(nn.Module):
     def forward(
         self,
         seen_MCHW: torch.Tensor,
-        studies: Studies,
-        rows: np.ndarray,
-        views: Sequence[View],
+        names_MK: np.ndarray,
+        cells: Sequence[Cells],
         weights: NamingWeights,
     ) -> torch.Tensor:
         """Return the mean binary cross-entropy over images and names, plus those of coverage and reach, weighted."""
-        names_MK = torch.from_numpy(studies.names_NK[rows]).to(seen_MCHW.device)
-        named = functional.binary_cross_entropy_with_logits(self.names(seen_MCHW.mean((2, 3))), names_MK)
-        cells = [
-            mark_cells(studies.scenes[row], view, studies.structures, seen_MCHW.shape[-1])
-            for row, view in zip(rows, views, strict=True)
-        ]
+        true_MK = torch.from_numpy(names_MK).to(seen_MCHW.device)
+        named = functional.binary_cross_entropy_with_logits(self.names(seen_MCHW.mean((2, 3))), true_MK)
         covered_MLHW = torch.from_numpy(np.stack([one.covered_LHW for one in cells])).to(seen_MCHW.device)
         placed = functional.binary_cross_entropy_with_logits(self.coverage(seen_MCHW), covered_MLHW)
         reached = self._judge_reach(seen_MCHW, cells, covered_MLHW) if weights.reach else 0.0

@@ -19,20 +19,21 @@ from residency.models.family import Loaded, ModelSpec
 from residency.models.locations import find_locations
 from residency.models.nano.build import IMAGE_SIZE, build_nano
 from residency.models.nano.family import Nano
-from residency.models.nano.tower import NanoTower
+from residency.models.nano.tower import STRIDE, NanoTower
 from residency.models.registry import open_model
 from residency.pretrain.card import write_card_text
 from residency.pretrain.descend import descend
 from residency.pretrain.examine import examine_studies, score_studies
+from residency.pretrain.looking import Looking, mark_positions, where_to_look
 from residency.pretrain.naming import Naming, NamingWeights
 from residency.pretrain.studies import Studies, read_studies
-from residency.pretrain.tasks import long_tasks, short_tasks
+from residency.pretrain.tasks import long_tasks, mark_images, short_tasks
 from residency.pretrain.unsaid import spread_unsaid
 from residency.pretrain.vary import View, draw_view, show_images, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
 
-GOING_ON = {"naming_small": 0.0, "naming_rate": 8e-4, "joint": 0.5, "language_rate": 6e-4}
+GOING_ON = {"naming_small": 0.0, "naming_rate": 6e-4}
 """What differs in `Pretraining` where a nano that has learned goes on: full-sized pictures, gentler rates."""
 FAMILY = Nano()
 
@@ -41,10 +42,11 @@ class Pretraining(Record):
     """The settings of a pretraining, kept in its card. Rates are AdamW's peaks: warm-up, then a cosine to zero.
 
     First the tower learns to name what is there and where (`naming_steps`, the `naming_small` share of them on pictures
-    of side `naming_side`), then the language model learns to say it; the tower joins it for the last `joint` share of
-    the steps. A step of the language model asks `short_tasks` questions about each of its images, or, in `long_share`
-    of the steps, the long ones. Last, tokens that were never said are moved apart (`unsaid.py`). `start` is a nano to
-    go on from; without it the tower starts from ImageNet and the language model from nothing.
+    of side `naming_side`), then the language model learns to say it and where to look for it (`looking.py`); the tower
+    joins it for the last `joint` share of the steps. A step of the language model asks `short_tasks` questions about
+    each of its images, or, in `long_share` of the steps, the long ones. Last, tokens that were never said are moved
+    apart (`unsaid.py`). `start` is a nano to go on from; without it the tower starts from ImageNet and the language
+    model from nothing.
     """
 
     start: str | None = None
@@ -63,6 +65,7 @@ class Pretraining(Record):
     language_rate: float = 1e-3
     tower_rate: float = 3e-4
     naming_weight: float = 5.0
+    looking_weight: float = 2.0
     weight_decay: float = 0.02
     warmup: int = 50
     held_out: float = 0.03
@@ -76,6 +79,7 @@ def pretrain_nano(folders: Sequence[Path], out: Path, settings: Pretraining) -> 
     studies = read_studies(folders, questionnaire, IMAGE_SIZE)
     model_folder = out / "model"
     loaded = _begin(studies, out / "start", settings)
+    mark_positions(loaded.model.model.multi_modal_projector, settings.seed)
     loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, held = _split_patients(studies.patients, settings)
     naming = Naming(len(studies.vocabulary), len(studies.structures)).to(loaded.device)
@@ -144,7 +148,8 @@ def _fit_tower(
             pixels = functional.interpolate(pixels, size=(settings.naming_side,) * 2, mode="area")
         with torch.autocast(loaded.device.type, torch.bfloat16, enabled=settings.half):
             seen = tower(pixels.to(loaded.device).contiguous(memory_format=torch.channels_last)).last_hidden_state
-        return naming(seen.float(), studies, rows, views, settings.naming_parts)
+        cells = mark_images(studies, rows, views, seen.shape[-1])
+        return naming(seen.float(), studies.names_NK[rows], cells, settings.naming_parts)
 
     modules = {"tower": tower, "naming": naming}
     seconds = descend(out / "naming", modules, groups, loss, settings.naming_steps, **_pace(settings))
@@ -169,11 +174,12 @@ def _fit_model(
     def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
         model.train()
         tower.requires_grad_(step >= (1 - settings.joint) * settings.steps)
-        return _saying_loss(loaded, naming, studies, rng.choice(train, settings.images, replace=False), settings, rng)
+        rows = rng.choice(train, settings.images, replace=False)
+        return _saying_loss(loaded, naming, looking, studies, rows, settings, rng)
 
-    seconds = descend(
-        out / "saying", {"model": model, "naming": naming}, groups, loss, settings.steps, **_pace(settings)
-    )
+    modules = {"model": model, "naming": naming}
+    with Looking(model.model.language_model.decoder) as looking:
+        seconds = descend(out / "saying", modules, groups, loss, settings.steps, **_pace(settings))
     tower.requires_grad_(True)
     return seconds
 
@@ -181,13 +187,15 @@ def _fit_model(
 def _saying_loss(
     loaded: Loaded,
     naming: nn.Module,
+    looking: Looking,
     studies: Studies,
     rows: np.ndarray,
     settings: Pretraining,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    """Return the caption loss in nats a token, with the weighted naming loss."""
+    """Return the caption loss in nats a token, with the weighted losses of naming and looking."""
     views = draw_views(studies, rows, rng)
+    cells = mark_images(studies, rows, views, IMAGE_SIZE // STRIDE)
     asks_long = rng.random() < settings.long_share
     samples, image_of = [], []
     for place, (row, view) in enumerate(zip(rows, views, strict=True)):
@@ -205,8 +213,11 @@ def _saying_loss(
     assert batch.labels_BT is not None
     locations = find_locations(loaded.processor.tokenizer)
     spoken = spread_loss(logits_BTV, batch.labels_BT, locations, settings.location_spread)
-    named = naming(seen.last_hidden_state.float(), studies, rows, views, settings.naming_parts)
-    return spoken.total / spoken.count + settings.naming_weight * named
+    named = naming(seen.last_hidden_state.float(), studies.names_NK[rows], cells, settings.naming_parts)
+    target_PN = where_to_look(samples, [cells[place] for place in image_of], studies.structures)
+    says_place_BT = (batch.labels_BT >= locations.start) & (batch.labels_BT < locations.stop)
+    looked = looking.judge(says_place_BT, target_PN.to(loaded.device))
+    return spoken.total / spoken.count + settings.naming_weight * named + settings.looking_weight * looked
 
 
 def _pace(settings: Pretraining) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from residency.models.prompts import tell_field
-from residency.pretrain.studies import Scene
+from residency.pretrain.studies import Scene, Studies
 from residency.pretrain.vary import View
 from residency.ultrasound.outline import tell_outline, tell_points
 
@@ -108,6 +108,13 @@ def mark_cells(scene: Scene, view: View, structures: Sequence[str], cells: int, 
         boxes[row] = np.where(share > covered[row], reached[:, None, None], boxes[row])
         covered[row] = np.maximum(covered[row], share)
     return Cells(covered, boxes)
+
+
+def mark_images(studies: Studies, rows: np.ndarray, views: Sequence[View], cells: int) -> list[Cells]:
+    """Return what the cells of each image's map show."""
+    return [
+        mark_cells(studies.scenes[row], view, studies.structures, cells) for row, view in zip(rows, views, strict=True)
+    ]
 
 
 def _ask_questions(scene: Scene, view: View, rng: np.random.Generator) -> Iterator[tuple[str, str]]:

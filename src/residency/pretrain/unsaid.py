@@ -21,8 +21,9 @@ COLLAPSED = 0.9
 def spread_unsaid(loaded: Loaded, texts: Iterable[str], seed: int) -> int:
     """Move collapsed tokens that no text holds apart, as far from their mean as said ones are from theirs.
 
-    Their mean stays, so that the model says them as rarely as before. Location tokens are left as they are. Returns
-    how many tokens moved.
+    Their mean stays, so that the model says them as rarely as before. Each pretraining pushes it farther from nought;
+    where it lies farther than said ones reach, so far do they reach too, else they would be alike by their mean alone.
+    Location tokens are left as they are. Returns how many tokens moved.
     """
     tokenizer = loaded.processor.tokenizer
     embedding_VD = loaded.model.get_output_embeddings().weight.data
@@ -34,7 +35,7 @@ def spread_unsaid(loaded: Loaded, texts: Iterable[str], seed: int) -> int:
     unsaid_UD, said_SD = embedding_VD[is_free].float(), embedding_VD[is_said].float()
     mean_D = unsaid_UD.mean(0)
     collapsed_U = functional.cosine_similarity(unsaid_UD, mean_D[None]) >= COLLAPSED
-    reach = (said_SD - said_SD.mean(0)).norm(dim=1).mean()
+    reach = torch.maximum((said_SD - said_SD.mean(0)).norm(dim=1).mean(), mean_D.norm())
     away_UD = torch.randn(unsaid_UD.shape, generator=torch.Generator().manual_seed(seed))
     spread_UD = mean_D + reach * functional.normalize(away_UD.to(unsaid_UD), dim=1)
     embedding_VD[is_free] = torch.where(collapsed_U[:, None], spread_UD, unsaid_UD).to(embedding_VD.dtype)

@@ -21,7 +21,7 @@ from residency.pretrain.nano import GOING_ON, Pretraining, pretrain_nano
 from residency.pretrain.studies import Scene, read_scene, read_studies
 from residency.pretrain.tasks import ask_place, find_boxes, long_tasks, mark_cells, short_tasks, tell_boxes
 from residency.pretrain.unsaid import spread_unsaid
-from residency.pretrain.vary import draw_view, whole_view
+from residency.pretrain.vary import draw_view, grey_levels, normalize, whole_view
 from residency.questionnaire import load_questionnaire
 from residency.types import Sample
 from residency.ultrasound.phantom import write_phantom
@@ -164,12 +164,16 @@ def test_faint_codes_of_cells_are_made_plain_once(tmp_path: Path) -> None:
 def read_cells(projector: torch.nn.Module) -> float:
     """Return how much of cells' rows and columns a linear reader finds in what is told of maps as loud as nano's."""
     maps_MCHW = 45 * torch.nn.functional.normalize(torch.randn(60, 320, 6, 6), dim=1)
-    told_PD = projector(maps_MCHW)[:, 1:].flatten(0, 1).numpy()
-    places_P2 = np.tile(np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), -1).reshape(36, 2), (60, 1))
-    learned = len(told_PD) // 2
-    weights, *_ = np.linalg.lstsq(np.c_[told_PD, np.ones(len(told_PD))][:learned], places_P2[:learned], rcond=None)
-    missed_P2 = np.c_[told_PD, np.ones(len(told_PD))][learned:] @ weights - places_P2[learned:]
-    return float(1 - missed_P2.var() / places_P2.var())
+    return read_places(projector(maps_MCHW)[:, 1:].flatten(0, 1).numpy())
+
+
+def read_places(told_PD: np.ndarray) -> float:
+    """Return the share of the places' variance that a linear reader of half of the cells explains in the others."""
+    cells_P2 = np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), -1).reshape(36, 2)
+    places_P2 = np.tile(cells_P2, (len(told_PD) // 36, 1))
+    read_PD, learned = np.c_[told_PD, np.ones(len(told_PD))], len(told_PD) // 2
+    weights = np.linalg.lstsq(read_PD[:learned], places_P2[:learned], rcond=None)[0]
+    return float(1 - (read_PD[learned:] @ weights - places_P2[learned:]).var() / places_P2.var())
 
 
 @pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 1, 10), (3, 2, 11), (5, 1, 9), (5, 2, 13), (7, 1, 9)])
@@ -250,6 +254,15 @@ def test_the_shipped_nano_tells_letters_apart() -> None:
     loaded = open_model("nano").loaded
     letters = loaded.processor.tokenizer.convert_tokens_to_ids([*"rVCXYZbdfh"])
     assert alikeness(loaded.model.get_output_embeddings().weight.data[letters]) < 0.8
+
+
+def test_the_shipped_nano_tells_cells_apart(studies: Path) -> None:
+    """A linear reader finds a cell's row and column in what the language model is given of real maps."""
+    loaded = open_model("nano").loaded
+    pixels_NHW = read_studies([studies], load_questionnaire("fetal8"), 192).pixels_NHW
+    with torch.no_grad():
+        told_PD = Nano().see(loaded, normalize(grey_levels(pixels_NHW)))[:, 1:].flatten(0, 1).numpy()
+    assert read_places(told_PD) > 0.95, "nano 5, which told places half a cell off, has less"
 
 
 def alikeness(rows_ND: torch.Tensor) -> float:

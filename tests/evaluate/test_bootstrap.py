@@ -90,6 +90,16 @@ def test_gain_is_paired_and_positive_is_better() -> None:
     assert back.value == pytest.approx(-(gain.value or 0))
 
 
+def test_rounding_decides_nothing() -> None:
+    """The same score summed in another order is a tie, not a loss by 1e-17."""
+    scores_N, groups = np.array([0.1, 0.2, 0.3] * 8), [str(row // 3) for row in range(24)]
+    other_N = scores_N[::-1].copy()
+    assert 0.1 + 0.2 + 0.3 > 0.3 + 0.2 + 0.1
+    for first, second in ((scores_N, other_N), (other_N, scores_N)):
+        gain = estimate_gain(mean_tally(SHARE, first), mean_tally(SHARE, second), groups)
+        assert (gain.value, gain.low, gain.high) == (0, 0, 0)
+
+
 def test_gain_leaves_out_what_either_does_not_score() -> None:
     own, other = (mean_tally(ERROR, np.array(marks)) for marks in ([1.0, np.nan, 3, 4], [2.0, 9, np.nan, 8]))
     gain = estimate_gain(own, other, list("abcd"))

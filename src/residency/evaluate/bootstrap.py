@@ -20,6 +20,8 @@ FEW_GROUPS = 15
 TOO_FEW = "too few groups"
 ALIKE = "all groups alike"
 ROWS = 256
+DIGITS = 12
+"""A gain's decimals; beyond them sums of equal scores differ by rounding, and a tie would be a win or a loss."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def estimate_gain(own: Tally, other: Tally, group_N: Sequence[str], draws: int =
     sign = 1.0 if own.metric.higher_is_better else -1.0
 
     def gain(sums_RD: Floats) -> Floats:
-        return sign * (own.value(sums_RD[:, :width]) - other.value(sums_RD[:, width:])) + 0.0  # no -0
+        gains_R = sign * (own.value(sums_RD[:, :width]) - other.value(sums_RD[:, width:]))
+        return np.round(gains_R, DIGITS) + 0.0  # no -0
 
     drawn_R = gain(draw_sums(rows_GD, draws, seed))
     groups = len(rows_GD)

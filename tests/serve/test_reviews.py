@@ -1,6 +1,7 @@
 """From upload to corrected export with the installed commands: what reviewers said comes back from ingest as it was."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from residency.data.dataset import load_dataset
 from tests.run_command import call_residency, run_residency
-from tests.serve.server import Server, draw_study
+from tests.serve.server import Server, draw_study, serving
 
 EDITS = {
     "q4": "femur length 32.4 mm, head circumference 212.56 mm",
@@ -19,6 +20,13 @@ EDITS = {
 
 
 AUTHORS = ("Dr. Li", "Dr. Wu")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of their own: what is exported and counted here are these tests' reviews alone."""
+    with serving(tmp_path_factory.mktemp("reviewed"), "--most-mb", 8) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

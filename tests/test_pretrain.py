@@ -78,6 +78,13 @@ def square_scene(*corners: tuple[float, float]) -> Scene:
     return Scene({}, {}, {}, (), tuple(("skull", square + corner) for corner in corners), (1.0, 1.0), {})
 
 
+def test_covered_cells_hold_a_structures_area() -> None:
+    covered = mark_cells(square_scene((0, 0)), whole_view((1.0, 1.0)), ["other", "skull"], 4).covered_LHW
+    assert covered[0].sum() == 0
+    np.testing.assert_allclose(covered[1, :2, :2], 1, atol=0.3)
+    assert covered[1, 3].sum() == 0
+
+
 def test_cells_hold_a_structures_area_and_the_box_that_covers_them_most() -> None:
     cells = mark_cells(square_scene((0, 0), (0.5, 0.5)), whole_view((1.0, 1.0)), ["other", "skull"], 4)
     assert cells.covered_LHW[0].sum() == 0

@@ -4,7 +4,6 @@ Left alone, the language model learns to find what it names only after very long
 Carion et al., ECCV 2020, arXiv 2005.12872); what the tower knows of places stays unsaid until then.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from residency.data.told import read_told
 from residency.models.nano.build import IMAGE_SIZE
 from residency.models.nano.tower import STRIDE
 from residency.pretrain.tasks import OUTLINED, Cells
@@ -24,7 +24,7 @@ PLAIN = 30.0
 """How far from their mean the codes of rows and of columns lie; the tower's maps have a norm of some 45 a cell."""
 FAINT = 0.5
 """Codes nearer to their mean than this share of `PLAIN` are too faint to tell the cells apart."""
-SAID_PLACE = re.compile(r"([^<>]*)((?:<loc_\d{1,3}>)+)")
+ASKED_OUTLINE = {prompt: label for label, prompt in OUTLINED.items()}
 
 
 class Looking:
@@ -88,9 +88,8 @@ def where_to_look(samples: Sequence[Sample], shown: Sequence[Cells], structures:
 
 def name_places(prompt: str, text: str) -> Iterator[str]:
     """Yield for each location token of an answer the structure that it belongs to; outlines are named by the prompt."""
-    outlined = {prompt: label for label, prompt in OUTLINED.items()}.get(prompt, "")
-    for label, tokens in SAID_PLACE.findall(text):
-        yield from [label or outlined] * tokens.count("<")
+    for told in read_told(text):
+        yield from [told.label or ASKED_OUTLINE[prompt]] * text.count("<loc_", told.start, told.end)
 
 
 def mark_positions(projector: Any, seed: int) -> None:

@@ -19,7 +19,7 @@ from residency.models.family import Loaded, ModelSpec
 from residency.models.locations import find_locations
 from residency.models.nano.build import IMAGE_SIZE, build_nano
 from residency.models.nano.family import Nano
-from residency.models.nano.tower import STRIDE, NanoTower
+from residency.models.nano.tower import NanoTower
 from residency.models.registry import open_model
 from residency.pretrain.card import write_card_text
 from residency.pretrain.descend import descend
@@ -34,7 +34,7 @@ from residency.questionnaire import load_questionnaire
 from residency.types import Record, Sample
 
 GOING_ON = {"naming_small": 0.0, "naming_rate": 6e-4}
-"""What differs in `Pretraining` where a nano that has learned goes on: full-sized pictures, gentler rates."""
+"""What differs in `Pretraining` where a nano that has learned goes on: full-sized pictures, a gentler rate."""
 FAMILY = Nano()
 
 
@@ -195,7 +195,6 @@ def _saying_loss(
 ) -> torch.Tensor:
     """Return the caption loss in nats a token, with the weighted losses of naming and looking."""
     views = draw_views(studies, rows, rng)
-    cells = mark_images(studies, rows, views, IMAGE_SIZE // STRIDE)
     asks_long = rng.random() < settings.long_share
     samples, image_of = [], []
     for place, (row, view) in enumerate(zip(rows, views, strict=True)):
@@ -213,6 +212,7 @@ def _saying_loss(
     assert batch.labels_BT is not None
     locations = find_locations(loaded.processor.tokenizer)
     spoken = spread_loss(logits_BTV, batch.labels_BT, locations, settings.location_spread)
+    cells = mark_images(studies, rows, views, seen.last_hidden_state.shape[-1])
     named = naming(seen.last_hidden_state.float(), studies.names_NK[rows], cells, settings.naming_parts)
     target_PN = where_to_look(samples, [cells[place] for place in image_of], studies.structures)
     says_place_BT = (batch.labels_BT >= locations.start) & (batch.labels_BT < locations.stop)
